@@ -1,0 +1,67 @@
+"""From YAML and overrides to frozen dataclasses; a key that nobody knows is an error, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ros2_loc.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def build(schema: type[T], values: Mapping[str, Any], where: str) -> T:
+    """An instance of the frozen dataclass `schema` with `values` over its defaults.
+
+    Args:
+        schema: dataclass; its field types are enforced.
+        values: nested mapping.
+        where: shown in errors, for instance "config/pipelines/default.yaml: solver".
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, or a value that the dataclass refuses.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(dict(values)))
+        return OmegaConf.to_object(merged)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{where}: {_one_line(error)}; known keys: {', '.join(_keys(schema))}") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {_one_line(error)}") from error
+
+
+def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The mapping in a YAML file, with `a.b=value` overrides applied.
+
+    Raises:
+        ConfigError: no such file, not YAML, not a mapping, or a malformed override.
+    """
+    try:
+        loaded = OmegaConf.load(path)
+        if not isinstance(loaded, DictConfig):
+            raise ConfigError(f"{path}: expected a mapping at the top level")
+        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
+        return OmegaConf.to_container(merged, resolve=True)  # type: ignore[return-value]
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except ConfigError:
+        raise
+    except Exception as error:  # OmegaConf lets errors of the YAML parser through as they are
+        raise ConfigError(f"{path}: not a valid YAML configuration: {_one_line(error)}") from error
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The plain nested mapping of a frozen config (for provenance and for writing YAML)."""
+    return OmegaConf.to_container(OmegaConf.structured(config), resolve=True)  # type: ignore[return-value]
+
+
+def _keys(schema: type) -> list[str]:
+    return list(getattr(schema, "__dataclass_fields__", {}))
+
+
+def _one_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,193 @@
+"""The records that flow between the rooms: frozen, checked on construction, no field that is filled in later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ros2_loc.core.camera import Camera
+from ros2_loc.core.pose import Pose, check_covariance
+from ros2_loc.errors import DataError
+
+FloatArray = NDArray[np.float32]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise DataError(message)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One image and what is known about how it was taken.
+
+    Attributes:
+        stamp_ns: time of exposure, integer nanoseconds.
+        image: (H, W, 3) uint8 RGB; its size is the camera's.
+        camera: intrinsics.
+        base_from_camera: mounting of the optical frame on base_link.
+        odom_from_base: odometry at the stamp, or None where there is none.
+        mask: (H, W) bool, True where keypoints may be used, or None for everywhere.
+    """
+
+    stamp_ns: int
+    image: NDArray[np.uint8]
+    camera: Camera
+    base_from_camera: Pose
+    odom_from_base: Pose | None = None
+    mask: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        shape = getattr(self.image, "shape", None)
+        _require(
+            shape is not None and len(shape) == 3 and shape[2] == 3 and self.image.dtype == np.uint8,
+            f"an image is (H, W, 3) uint8 RGB, got {shape} {getattr(self.image, 'dtype', '')}",
+        )
+        size = (self.camera.width, self.camera.height)
+        _require(
+            self.image.shape[1::-1] == size,
+            f"image is {self.image.shape[1]}x{self.image.shape[0]} but its camera says {size[0]}x{size[1]}: send the camera_info of this stream",
+        )
+        _require(self.mask is None or self.mask.shape == self.image.shape[:2], "the mask must have the size of the image")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalFeatures:
+    """Keypoints of one image, best score first.
+
+    Attributes:
+        keypoints: (N, 2) float32 px, x right and y down, centre of the first pixel at (0.5, 0.5).
+        descriptors: (N, D) float32.
+        scores: (N,) float32, higher is better.
+        scales: (N,) float32 px: standard deviation of the keypoint's position that its detector's scale suggests (relative between keypoints).
+        extractor: name of the plugin that made them.
+    """
+
+    keypoints: FloatArray
+    descriptors: FloatArray
+    scores: FloatArray
+    scales: FloatArray
+    extractor: str
+
+    def __post_init__(self) -> None:
+        n = len(self.keypoints)
+        _require(self.keypoints.shape == (n, 2), f"keypoints are (N, 2), got {self.keypoints.shape}")
+        _require(self.descriptors.ndim == 2 and len(self.descriptors) == n, f"descriptors are ({n}, D), got {self.descriptors.shape}")
+        _require(self.scores.shape == (n,) and self.scales.shape == (n,), f"scores and scales are ({n},)")
+        finite = np.isfinite(self.keypoints).all() and np.isfinite(self.descriptors).all()
+        _require(bool(finite), f"features of {self.extractor} are not finite")
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def select(self, indices: NDArray) -> LocalFeatures:
+        """The features at these indices or under this boolean mask."""
+        return LocalFeatures(self.keypoints[indices], self.descriptors[indices], self.scores[indices], self.scales[indices], self.extractor)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GlobalDescriptor:
+    """One vector for a whole image: vector (D,) float32 of unit length; the encoder that made it."""
+
+    vector: FloatArray
+    encoder: str
+
+    def __post_init__(self) -> None:
+        norm = float(np.linalg.norm(self.vector))
+        _require(self.vector.ndim == 1 and abs(norm - 1.0) < 1e-3, f"a global descriptor is a unit vector, got norm {norm:.4g} from {self.encoder}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matches:
+    """Pairs between query and reference features: indices (M, 2) int32, scores (M,) float32, higher is better."""
+
+    indices: NDArray[np.int32]
+    scores: FloatArray
+
+    def __post_init__(self) -> None:
+        m = len(self.indices)
+        _require(self.indices.shape == (m, 2) and self.scores.shape == (m,), f"matches are (M, 2) and (M,), got {self.indices.shape}")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """An object in the image: box (x0, y0, x1, y1) px, label, score in [0, 1], mask (H, W) bool or None."""
+
+    box: FloatArray
+    label: str
+    score: float
+    mask: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.box.shape == (4,) and np.isfinite(self.box).all(), f"a box is 4 finite numbers, got {self.box}")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A place (or tile) that the query may show: its index in the map, its score, higher is better."""
+
+    source: int
+    score: float
+
+
+class RejectionReason(str, Enum):
+    """Why there is no pose; the values are shown in diagnostics and in LocalizationStatus."""
+
+    TOO_FEW_KEYPOINTS = "too_few_keypoints"
+    NO_CANDIDATES = "no_candidates"
+    TOO_FEW_MATCHES = "too_few_matches"
+    SOLVER_FAILED = "solver_failed"
+    TOO_FEW_INLIERS = "too_few_inliers"
+    LOW_INLIER_RATIO = "low_inlier_ratio"
+    POOR_SPREAD = "poor_spread"
+    UNCERTAIN = "uncertain"
+    FAR_FROM_PLACES = "far_from_places"
+    BAD_INPUT = "bad_input"
+    NO_TRANSFORM = "no_transform"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseEstimate:
+    """Where base_link is.
+
+    Attributes:
+        stamp_ns: the image's stamp.
+        map_from_base: pose of base_link in the map.
+        covariance: (6, 6) in ROS order (x, y, z, rotX, rotY, rotZ), map axes: truth = map_from_base.perturbed(d), d ~ N(0, covariance).
+        num_inliers: correspondences that agree with the pose.
+        source: name of the estimator.
+    """
+
+    stamp_ns: int
+    map_from_base: Pose
+    covariance: NDArray[np.float64]
+    num_inliers: int
+    source: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "covariance", check_covariance(self.covariance))
+
+    @property
+    def sigma_m(self) -> float:
+        """Largest standard deviation of the position along any axis, m."""
+        return float(np.sqrt(np.linalg.eigvalsh(self.covariance[:3, :3])[-1]))
+
+    @property
+    def sigma_rad(self) -> float:
+        """Largest standard deviation of the rotation about any axis, rad."""
+        return float(np.sqrt(np.linalg.eigvalsh(self.covariance[3:, 3:])[-1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why this frame got no pose: counted and shown, never replaced by a guess."""
+
+    stamp_ns: int
+    reason: RejectionReason
+    detail: str

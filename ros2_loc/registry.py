@@ -1,0 +1,89 @@
+"""Names in YAML -> classes, imported only when asked for.
+
+A plugin of another package announces itself by an entry point in the group `ros2_loc.<kind>` (kind: extractor, matcher, encoder,
+reranker, detector) whose value is `module:Class`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from ros2_loc.config import build
+from ros2_loc.errors import ConfigError, MissingDependencyError
+
+KINDS = ("extractor", "matcher", "encoder", "reranker", "detector")
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One line of the table: where the class is, what it is for, what must be installed or downloaded first."""
+
+    target: str
+    summary: str
+    requires: str = ""
+    weights: str = ""
+
+
+TABLE: dict[str, dict[str, Component]] = {
+    "extractor": {
+        "sift": Component("ros2_loc.perception.extractors.sift:Sift", "RootSIFT by OpenCV, sub-pixel, no weights"),
+        "orb": Component("ros2_loc.perception.extractors.orb:Orb", "ORB by OpenCV as float bits: fastest, least accurate"),
+        "xfeat": Component(
+            "ros2_loc.perception.extractors.xfeat:XFeat", "XFeat by ONNX Runtime", requires="onnxruntime", weights="xfeat.onnx (Apache-2.0)"
+        ),
+    },
+    "matcher": {
+        "mutual_nearest": Component("ros2_loc.perception.matchers.mutual_nearest:MutualNearest", "mutual nearest neighbours with ratio test"),
+    },
+    "encoder": {
+        "vlad": Component("ros2_loc.perception.encoders.vlad:Vlad", "VLAD of local features, codebook trained on the map itself"),
+    },
+    "reranker": {
+        "match_count": Component("ros2_loc.retrieval.rerankers.match_count:MatchCount", "candidates by their number of mutual matches"),
+    },
+    "detector": {},
+}
+
+
+def components() -> dict[str, dict[str, Component]]:
+    """The table with the plugins of other installed packages: kind -> name -> component."""
+    table = {kind: dict(rows) for kind, rows in TABLE.items()}
+    for kind in KINDS:
+        for entry in entry_points(group=f"ros2_loc.{kind}"):
+            table[kind][entry.name] = Component(entry.value, f"from {entry.dist.name if entry.dist else 'another package'}")
+    return table
+
+
+def resolve(kind: str, name: str) -> type:
+    """The class of a plugin.
+
+    Raises:
+        ConfigError: no plugin of that name.
+        MissingDependencyError: a package that the plugin needs is not installed.
+    """
+    rows = components()[kind]
+    if name not in rows:
+        raise ConfigError(f"there is no {kind} {name!r}; there are: {', '.join(sorted(rows)) or 'none yet'}")
+    module, _, attribute = rows[name].target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"{kind} {name!r} needs the package {error.name!r}: pip install {error.name}") from error
+
+
+def create(kind: str, section: Mapping[str, Any], device: str = "cpu") -> Any:
+    """The plugin that a section such as `{name: sift, max_keypoints: 1000}` asks for.
+
+    Raises:
+        ConfigError: no `name`, an unknown name, or a key that the plugin's Config does not have.
+    """
+    values = dict(section)
+    name = values.pop("name", None)
+    if not name:
+        raise ConfigError(f"{kind}: a section needs a name, for instance {{name: {next(iter(TABLE[kind]), '...')}}}")
+    plugin = resolve(kind, str(name))
+    return plugin(build(plugin.Config, values, f"{kind} {name}"), device)  # type: ignore[attr-defined]
