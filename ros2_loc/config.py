@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,6 +58,20 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def to_dict(config: Any) -> dict[str, Any]:
     """The plain nested mapping of a frozen config (for provenance and for writing YAML)."""
     return OmegaConf.to_container(OmegaConf.structured(config), resolve=True)  # type: ignore[return-value]
+
+
+def share_folder() -> Path:
+    """The folder that holds `config/`, `launch/` and `rviz/`: the checkout, or `share/ros2_loc` of the prefix this package is installed in.
+
+    Raises:
+        ConfigError: none of the places has it, which means a damaged installation.
+    """
+    package = Path(__file__).resolve().parent
+    places = [package.parent, *(p / "share" / "ros2_loc" for p in package.parents), Path(sys.prefix) / "share" / "ros2_loc"]
+    for place in places:
+        if (place / "config" / "pipelines").is_dir():
+            return place
+    raise ConfigError(f"config/pipelines is not in any of {', '.join(map(str, places[:4]))} …: install ros2_loc again with pip or colcon")
 
 
 def _keys(schema: type) -> list[str]:
