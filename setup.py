@@ -172,7 +172,8 @@ class BuildPy(build_py):
 
     def shared_files(self) -> list[Path]:
         """The files of launch/, config/ and rviz/, at any depth."""
-        return sorted(path for folder in SHARED_FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        files = (path for folder in SHARED_FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file())
+        return sorted(path for path in files if "__pycache__" not in path.parts)
 
     def copy_modules(self, modules: Path) -> None:
         """Lay the generated Python modules beside ours, whose __init__.py stays."""
