@@ -1,0 +1,1 @@
+"""Where the camera is: pose from matches, and the pose over time."""
