@@ -44,7 +44,7 @@ OPENCV = "opencv-python-headless>=4.6"
 
 def sourced_prefixes() -> list[str]:
     """The prefixes of a sourced ROS 2 that can generate messages, or none."""
-    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p and Path(p) != Path(sys.prefix)]
     return prefixes if any(Path(p, "share/rosidl_generator_py/cmake").is_dir() for p in prefixes) else []
 
 
