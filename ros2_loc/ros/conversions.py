@@ -7,6 +7,7 @@ no bad message becomes a pose. Messages carry their stamp through as integer nan
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -261,10 +262,9 @@ def own_messages() -> Any:
         MissingDependencyError: it was not compiled.
     """
     try:
-        from ros2_loc import msg
+        return import_module("ros2_loc.msg")
     except ImportError as error:
         raise MissingDependencyError("ros2_loc.msg is not compiled: run `pip install .` or `colcon build` in its folder") from error
-    return msg
 
 
 def localization_status(localization: Localization, *, state: int, source: str, frame_id: str) -> Any:

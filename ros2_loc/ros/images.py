@@ -144,7 +144,7 @@ class PythonCvBridge:
         try:
             _, encoded = cv2.imencode(f".{dst_format}", cvim)
         except cv2.error as error:
-            raise PythonCvBridgeError(f"an array {cvim.shape} of {cvim.dtype} can't be written as {dst_format!r}; use jpg or png") from error
+            raise PythonCvBridgeError(f"an array {cvim.shape} of {cvim.dtype} can't be written as {dst_format!r}; use jpg") from error
         return CompressedImage(format=dst_format, data=_as_array(encoded))
 
 
