@@ -29,8 +29,14 @@ if TYPE_CHECKING:
     from ros2_loc.localization.map_localizer import Localization
 
 _UNIT_TOLERANCE = 1e-4  # navigation2's, on the squared norm
-# what a pose clicked in RViz leaves out (its variances of z, roll and pitch are 0): a vehicle that stands on the map's ground
-UNSTATED_SIGMA = (1.0, 1.0, 2.0, 0.1, 0.1, 0.5)
+
+
+class InitialPose(NamedTuple):
+    """stamp_ns (0: now); pose in the message's frame; covariance (6, 6) in ROS order, in which variances may be 0 (not stated)."""
+
+    stamp_ns: int
+    pose: Pose
+    covariance: NDArray[np.float64]
 
 
 class OdometrySample(NamedTuple):
@@ -195,31 +201,32 @@ def estimate_to_message(estimate: PoseEstimate, frame_id: str) -> PoseWithCovari
     return message
 
 
-def estimate_from_message(
-    message: PoseWithCovarianceStamped, source: str, num_inliers: int = 0, unstated_sigma: Sequence[float] = UNSTATED_SIGMA
-) -> PoseEstimate:
-    """The estimate in a pose with covariance.
+def estimate_from_message(message: PoseWithCovarianceStamped, source: str, num_inliers: int = 0) -> PoseEstimate:
+    """The estimate that another localizer sent.
 
     Args:
         message: geometry_msgs/PoseWithCovarianceStamped.
         source: name of the sender.
         num_inliers: correspondences behind it, where known.
-        unstated_sigma: (6,) m and rad, taken for axes whose variance is exactly 0: RViz states none for z, roll and pitch.
 
     Raises:
         DataError: empty frame, bad stamp, bad pose, or a covariance that is not finite, symmetric and positive definite.
     """
-    stamp_ns = _checked_stamp(message)
-    map_from_base = pose_from_message(message.pose.pose)
-    covariance = np.array(message.pose.covariance, dtype=np.float64).reshape(6, 6)
-    _check_variances(covariance, "covariance")
-    unstated = np.diag(covariance) == 0
-    covariance[unstated] = covariance[:, unstated] = 0.0
-    covariance[unstated, unstated] = np.asarray(unstated_sigma)[unstated] ** 2
+    sample = initial_pose_from_message(message)
     try:
-        return PoseEstimate(stamp_ns, map_from_base, covariance, num_inliers, source)
+        return PoseEstimate(sample.stamp_ns, sample.pose, sample.covariance, num_inliers, source)
     except GeometryError as error:
         raise DataError(f"pose from {source} refused: {error}") from error
+
+
+def initial_pose_from_message(message: PoseWithCovarianceStamped) -> InitialPose:
+    """The pose that a person or a program sets; variances may be 0 (RViz states none for z, roll and pitch).
+
+    Raises:
+        DataError: empty frame, bad stamp, bad pose, or a covariance that is not finite or has a negative variance.
+    """
+    stamp_ns = _checked_stamp(message)
+    return InitialPose(stamp_ns, pose_from_message(message.pose.pose), _covariance(message.pose.covariance))
 
 
 def odometry_from_message(message: Odometry) -> OdometrySample:
@@ -230,8 +237,7 @@ def odometry_from_message(message: Odometry) -> OdometrySample:
     """
     stamp_ns = _checked_stamp(message)
     odom_from_base = pose_from_message(message.pose.pose)
-    covariance = np.array(message.pose.covariance, dtype=np.float64).reshape(6, 6)
-    _check_variances(covariance, "odometry covariance")
+    covariance = _covariance(message.pose.covariance)
     covariance = 0.5 * (covariance + covariance.T)
     return OdometrySample(stamp_ns, odom_from_base, covariance if np.linalg.eigvalsh(covariance)[0] > 0 else None)
 
@@ -245,11 +251,13 @@ def odometry_to_message(estimate: PoseEstimate, map_frame: str, base_frame: str)
     return message
 
 
-def _check_variances(covariance: NDArray[np.float64], what: str) -> None:
+def _covariance(values: Any) -> NDArray[np.float64]:
+    covariance = np.array(values, dtype=np.float64).reshape(6, 6)
     if not np.isfinite(covariance).all():
-        raise DataError(f"{what} refused: it has numbers that are not finite")
+        raise DataError("covariance refused: it has numbers that are not finite")
     if (np.diag(covariance) < 0).any():
-        raise DataError(f"{what} refused: its diagonal {np.diag(covariance).tolist()} has negative variances")
+        raise DataError(f"covariance refused: its diagonal {np.diag(covariance).tolist()} has negative variances")
+    return covariance
 
 
 # --- what a localizer says

@@ -1,8 +1,8 @@
 """Sets of messages that belong together by their stamps: message_filters where a ROS install has it, else the same names in Python.
 
-Source of the behaviour: message_filters (__init__.py): each new message looks, in every other topic's queue, for messages within `slop`, and
-the first combination (nearest first) whose stamps span less than `slop` is signalled and taken from the queues. Ours also knows why it does
-not fire (`problem`), and starts over when stamps jump back.
+Source of the behaviour: message_filters (__init__.py): each new message looks, in every other topic's queue, for messages within `slop`,
+and the first combination (nearest first) whose stamps span less than `slop` is signalled and taken from the queues. Ours also knows why it
+does not fire (`problem`), and starts over when stamps jump back.
 """
 
 from __future__ import annotations
