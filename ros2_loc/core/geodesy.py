@@ -67,7 +67,7 @@ class GeoFix:
 def check_geodetic(lat_deg: float, lon_deg: float, alt_m: float) -> None:
     """Raise GeometryError unless the position is finite, |latitude| <= 90 and |longitude| <= 180."""
     if not np.isfinite([lat_deg, lon_deg, alt_m]).all() or abs(lat_deg) > 90 or abs(lon_deg) > 180:
-        raise GeometryError(f"latitude {lat_deg}, longitude {lon_deg}, altitude {alt_m} is not a place; are latitude and longitude swapped?")
+        raise GeometryError(f"latitude {lat_deg}, longitude {lon_deg}, altitude {alt_m} is not a place; are the first two swapped?")
 
 
 def ecef_from_geodetic(lat_deg: ArrayLike, lon_deg: ArrayLike, alt_m: ArrayLike) -> Array:

@@ -17,6 +17,10 @@ Array = NDArray[np.float64]
 
 _ORTHONORMAL_TOLERANCE = 1e-6
 
+# REP-103: rotation from an optical frame (x right, y down, z forward) to a body frame (x forward, y left, z up) that looks the same way
+BODY_FROM_OPTICAL: Array = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+BODY_FROM_OPTICAL.setflags(write=False)
+
 
 def skew(vector: ArrayLike) -> Array:
     """Cross-product matrices: (..., 3) -> (..., 3, 3) with `skew(a) @ b == cross(a, b)`."""

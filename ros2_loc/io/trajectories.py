@@ -43,7 +43,7 @@ class Trajectory:
             raise DataError(f"a trajectory needs a stamp for each pose, got {stamps.shape} stamps and {len(self.poses)} poses")
         if (np.diff(stamps) <= 0).any():
             row = 2 + int(np.argmax(np.diff(stamps) <= 0))
-            raise DataError(f"stamps must increase, but that of pose {row} ({stamps[row - 1]} ns) does not; sort the poses and drop doubles")
+            raise DataError(f"stamps must increase, but that of pose {row} ({stamps[row - 1]} ns) does not; sort them and drop doubles")
 
     def __len__(self) -> int:
         return len(self.poses)
@@ -70,7 +70,7 @@ class Trajectory:
 
 
 def ns_from_seconds(seconds: ArrayLike) -> NDArray[np.int64]:
-    """Integer nanoseconds of seconds (...,) float64; whole and broken seconds apart, so that a time since 1970 keeps what float64 has of it."""
+    """Integer nanoseconds of seconds (...,) float64; whole and broken seconds apart, to keep all that float64 has."""
     whole, broken = np.divmod(np.asarray(seconds, dtype=np.float64), 1.0)
     return whole.astype(np.int64) * 1_000_000_000 + np.round(broken * 1e9).astype(np.int64)
 

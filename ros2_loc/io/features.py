@@ -1,0 +1,57 @@
+"""Local features of many images in one HDF5 file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ros2_loc.core.types import LocalFeatures
+from ros2_loc.errors import DataError
+
+
+def append_features(path: Path, name: str, features: LocalFeatures) -> None:
+    """Add one image's features; descriptors are kept as float16 (their error of 1e-3 is far below the distance of a false match)."""
+    with h5py.File(path, "a") as file:
+        if name in file:
+            del file[name]
+        group = file.create_group(name)
+        group.attrs["extractor"] = features.extractor
+        for key, dtype in (("keypoints", np.float32), ("descriptors", np.float16), ("scores", np.float32), ("scales", np.float32)):
+            group.create_dataset(key, data=getattr(features, key).astype(dtype))
+        group.attrs["complete"] = True
+
+
+def stored_names(path: Path) -> set[str]:
+    """Images whose features are whole in the file; empty when the file is missing or damaged (a run that was killed while writing)."""
+    if not path.exists():
+        return set()
+    try:
+        with h5py.File(path, "r") as file:
+            return {name for name in file if file[name].attrs.get("complete", False)}
+    except OSError:
+        path.unlink()
+        return set()
+
+
+def read_features(path: Path, names: Iterable[str]) -> list[LocalFeatures]:
+    """Features of the images `names`, descriptors as float32.
+
+    Raises:
+        DataError: not such a file, or an image is missing in it.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return [_read(file, name) for name in names]
+    except KeyError as error:
+        raise DataError(f"{path}: has no features of an image of this map ({error}): build the map again") from error
+    except OSError as error:
+        raise DataError(f"{path}: not a features file (damaged or cut short): build the map again") from error
+
+
+def _read(file: h5py.File, name: str) -> LocalFeatures:
+    group = file[name]
+    columns = [group[key][()].astype(np.float32) for key in ("keypoints", "descriptors", "scores", "scales")]
+    return LocalFeatures(*columns, extractor=str(group.attrs["extractor"]))
