@@ -15,11 +15,12 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, PoseStamped, PoseWithCovarianceStamped, Quaternion, Transform, TransformStamped, Vector3
 from geometry_msgs.msg import Pose as PoseMessage
 from nav_msgs.msg import Odometry, Path
-from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from numpy.typing import ArrayLike, NDArray
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix, NavSatStatus
 from std_msgs.msg import Header
 
 from ros2_loc.core.camera import Camera
+from ros2_loc.core.geodesy import GeoFix, GeoOrigin, geodetic_from_enu
 from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import PoseEstimate, Rejection
 from ros2_loc.errors import DataError, GeometryError, MissingDependencyError
@@ -27,6 +28,7 @@ from ros2_loc.ros import images
 
 if TYPE_CHECKING:
     from ros2_loc.localization.map_localizer import Localization
+    from ros2_loc.mapping.sparse_map import Place
 
 _UNIT_TOLERANCE = 1e-4  # navigation2's, on the squared norm
 
@@ -260,6 +262,38 @@ def _covariance(values: Any) -> NDArray[np.float64]:
     return covariance
 
 
+# --- satellites
+
+
+def fix_from_message(message: NavSatFix, antenna_in_base_m: ArrayLike = (0.0, 0.0, 0.0)) -> GeoFix:
+    """The position in a sensor_msgs/NavSatFix.
+
+    Raises:
+        DataError: the receiver has no fix, or its position does not exist.
+    """
+    stamp_ns = _checked_stamp(message)
+    if message.status.status < 0:
+        raise DataError(f"NavSatFix refused: its status is {message.status.status}, no fix")
+    covariance = np.array(message.position_covariance, dtype=np.float64).reshape(3, 3)
+    known = message.position_covariance_type != NavSatFix.COVARIANCE_TYPE_UNKNOWN and np.isfinite(covariance).all()
+    position = (message.latitude, message.longitude, message.altitude)
+    try:
+        return GeoFix(stamp_ns, *position, covariance if known else None, np.asarray(antenna_in_base_m, dtype=np.float64))
+    except GeometryError as error:
+        raise DataError(f"NavSatFix refused: {error}") from error
+
+
+def fix_from_estimate(estimate: PoseEstimate, origin: GeoOrigin, enu_from_map: Pose, base_frame: str) -> NavSatFix:
+    """sensor_msgs/NavSatFix of where base_link is; `enu_from_map` puts the map into the east-north-up frame at `origin`."""
+    lat_deg, lon_deg, alt_m = geodetic_from_enu(origin, enu_from_map.apply(estimate.map_from_base.translation))
+    message = NavSatFix(header=header(estimate.stamp_ns, base_frame), latitude=float(lat_deg), longitude=float(lon_deg), altitude=float(alt_m))
+    message.status.status = NavSatStatus.STATUS_FIX
+    rotation = enu_from_map.rotation
+    message.position_covariance = (rotation @ estimate.covariance[:3, :3] @ rotation.T).ravel()
+    message.position_covariance_type = NavSatFix.COVARIANCE_TYPE_KNOWN
+    return message
+
+
 # --- what a localizer says
 
 
@@ -311,16 +345,16 @@ def status_message(
     return message
 
 
-def retrieved_places(localization: Localization, names: Sequence[str], map_from_base: Sequence[Pose], frame_id: str) -> Any:
-    """ros2_loc/RetrievedPlaces: the candidates of one frame, best first; `names` and `map_from_base` are the map's places."""
+def retrieved_places(localization: Localization, places: Sequence[Place], frame_id: str) -> Any:
+    """ros2_loc/RetrievedPlaces: the candidates of one frame, best first; `places` are the map's."""
     msg = own_messages()
-    places = [
+    retrieved = [
         msg.RetrievedPlace(
-            place_id=names[candidate.source],
-            pose=pose_to_message(map_from_base[candidate.source]),
+            place_id=places[candidate.source].name,
+            pose=pose_to_message(places[candidate.source].map_from_base),
             score=float(candidate.score),
             num_inliers=len(localization.pairs_px) if candidate.source == localization.best_place else 0,
         )
         for candidate in localization.candidates
     ]
-    return msg.RetrievedPlaces(header=header(localization.result.stamp_ns, frame_id), places=places)
+    return msg.RetrievedPlaces(header=header(localization.result.stamp_ns, frame_id), places=retrieved)

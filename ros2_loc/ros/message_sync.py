@@ -105,11 +105,10 @@ class PythonApproximateTimeSynchronizer(PythonSimpleFilter):
             silent = [self._name(i) for i, count in enumerate(self._received) if not count]
             if silent:
                 return f"nothing was received on {', '.join(silent)}"
-            gap_s, slop_s = self._smallest_gap_ns() * 1e-9, self.slop_ns * 1e-9
-            if gap_s >= slop_s:
-                names = ", ".join(map(self._name, range(len(self._fs))))
-                return f"the stamps of {names} are at least {gap_s:.3f} s apart, slop is {slop_s:.3f} s"
-            return "waiting"
+            if not all(self.queues):
+                return "the stamps have just started over"
+            names = ", ".join(map(self._name, range(len(self._fs))))
+            return f"the stamps of {names} are {self._smallest_span_ns() * 1e-9:.3f} s apart, slop is {self.slop_ns * 1e-9:.3f} s"
 
     def _queue(self, msg: Any, stamp_ns: int, index: int) -> None:
         queue = self.queues[index]
@@ -148,10 +147,13 @@ class PythonApproximateTimeSynchronizer(PythonSimpleFilter):
             self._refused = f"{self._name(index)}: {error}"
         return None
 
-    def _smallest_gap_ns(self) -> int:
-        """Between the newest message of any input and its nearest of the input that is furthest off."""
-        newest = max(ns for queue in self.queues for ns in queue) if any(self.queues) else 0
-        return max((min(abs(ns - newest) for ns in queue) for queue in self.queues if queue), default=0)
+    def _smallest_span_ns(self) -> int:
+        """The span of the closest set around any waiting message."""
+        return min(self._span_around(centre) for queue in self.queues for centre in queue)
+
+    def _span_around(self, centre_ns: int) -> int:
+        nearest = [min(queue, key=lambda ns: abs(ns - centre_ns)) for queue in self.queues]
+        return max(nearest) - min(nearest)
 
     def _name(self, index: int) -> str:
         return str(getattr(self._fs[index], "topic", f"input {index}"))
