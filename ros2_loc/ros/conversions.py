@@ -15,22 +15,27 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, PoseStamped, PoseWithCovarianceStamped, Quaternion, Transform, TransformStamped, Vector3
 from geometry_msgs.msg import Pose as PoseMessage
 from nav_msgs.msg import Odometry, Path
-from numpy.typing import ArrayLike, NDArray
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix, NavSatStatus
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image, NavSatFix, NavSatStatus
 from std_msgs.msg import Header
 
-from ros2_loc.core.camera import Camera
-from ros2_loc.core.geodesy import GeoFix, GeoOrigin, geodetic_from_enu
+from ros2_loc.core.geodesy import GeoOrigin, geodetic_from_enu
 from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import PoseEstimate, Rejection
 from ros2_loc.errors import DataError, GeometryError, MissingDependencyError
+from ros2_loc.io.ros_messages import OdometrySample as OdometrySample
+from ros2_loc.io.ros_messages import camera_from_message as camera_from_message
+from ros2_loc.io.ros_messages import checked_stamp, covariance_of
+from ros2_loc.io.ros_messages import fix_from_message as fix_from_message
+from ros2_loc.io.ros_messages import ns_from_stamp as ns_from_stamp
+from ros2_loc.io.ros_messages import odometry_from_message as odometry_from_message
+from ros2_loc.io.ros_messages import pose_from_message as pose_from_message
+from ros2_loc.io.ros_messages import pose_from_transform as pose_from_transform
 from ros2_loc.ros import images
 
 if TYPE_CHECKING:
     from ros2_loc.localization.map_localizer import Localization
     from ros2_loc.mapping.sparse_map import Place
-
-_UNIT_TOLERANCE = 1e-4  # navigation2's, on the squared norm
 
 
 class InitialPose(NamedTuple):
@@ -41,26 +46,7 @@ class InitialPose(NamedTuple):
     covariance: NDArray[np.float64]
 
 
-class OdometrySample(NamedTuple):
-    """stamp_ns; odom_from_base; covariance (6, 6) of the pose in ROS order, or None where the message states none."""
-
-    stamp_ns: int
-    odom_from_base: Pose
-    covariance: NDArray[np.float64] | None
-
-
 # --- time and headers
-
-
-def ns_from_stamp(stamp: Time) -> int:
-    """Integer nanoseconds of a builtin_interfaces/Time.
-
-    Raises:
-        DataError: a nanosecond part of a second or more, or a time before 1970.
-    """
-    if stamp.sec < 0 or stamp.nanosec >= 1_000_000_000:
-        raise DataError(f"stamp {stamp.sec} s {stamp.nanosec} ns is not a time; fill header.stamp")
-    return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
 def stamp_from_ns(stamp_ns: int) -> Time:
@@ -71,12 +57,6 @@ def stamp_from_ns(stamp_ns: int) -> Time:
 def header(stamp_ns: int, frame_id: str) -> Header:
     """std_msgs/Header."""
     return Header(stamp=stamp_from_ns(stamp_ns), frame_id=frame_id)
-
-
-def _checked_stamp(message: Any) -> int:
-    if not message.header.frame_id:
-        raise DataError(f"{type(message).__name__} has an empty header.frame_id; name the frame it is given in")
-    return ns_from_stamp(message.header.stamp)
 
 
 # --- images and cameras
@@ -104,64 +84,7 @@ def image_from_rgb(rgb: NDArray[np.uint8], stamp_ns: int, frame_id: str) -> Imag
     return images.CvBridge().cv2_to_imgmsg(rgb, "rgb8", header(stamp_ns, frame_id))
 
 
-def camera_from_message(message: CameraInfo, rectified: bool = False) -> Camera:
-    """The camera of the images that come with this CameraInfo: region of interest and binning applied.
-
-    Args:
-        message: sensor_msgs/CameraInfo.
-        rectified: the images are rectified, so P holds and there is no distortion.
-
-    Raises:
-        DataError: not calibrated, no size, an unknown distortion model, or a region outside of the image.
-    """
-    k = np.asarray(message.p).reshape(3, 4)[:, :3] if rectified else np.asarray(message.k)
-    try:
-        if not np.isfinite(k).all() or not k.any():
-            raise GeometryError(f"{'P' if rectified else 'K'} is {'all zero' if not k.any() else 'not finite'}: calibrate the camera")
-        model, d = ("", ()) if rectified else (message.distortion_model, message.d)
-        return _windowed(Camera.from_ros(message.width, message.height, k, model, d), message)
-    except GeometryError as error:
-        raise DataError(f"camera_info of {message.header.frame_id or 'a camera without frame_id'} refused: {error}") from error
-
-
-def _windowed(camera: Camera, message: CameraInfo) -> Camera:
-    """K speaks of the full sensor; the image is its region of interest (0 x 0: all of it), then binned (0: not)."""
-    roi = message.roi
-    if roi.width and roi.height:
-        if roi.x_offset + roi.width > camera.width or roi.y_offset + roi.height > camera.height:
-            region = f"{roi.width}x{roi.height}+{roi.x_offset}+{roi.y_offset}"
-            raise GeometryError(f"its region {region} leaves the {camera.width}x{camera.height} image")
-        camera = camera.cropped(roi.x_offset, roi.y_offset, roi.width, roi.height)
-    if message.binning_x > 1 or message.binning_y > 1:
-        camera = camera.resized(camera.width // max(message.binning_x, 1), camera.height // max(message.binning_y, 1))
-    return camera
-
-
 # --- poses
-
-
-def pose_from_message(message: PoseMessage) -> Pose:
-    """The pose of a geometry_msgs/Pose.
-
-    Raises:
-        DataError: a number that is not finite, or a quaternion whose squared norm differs from 1 by more than 1e-4.
-    """
-    return _pose(message.position, message.orientation)
-
-
-def pose_from_transform(message: Transform) -> Pose:
-    """`header.frame_id`-from-`child_frame_id` of a geometry_msgs/Transform; raises as `pose_from_message`."""
-    return _pose(message.translation, message.rotation)
-
-
-def _pose(position: Any, orientation: Any) -> Pose:
-    translation = np.array([position.x, position.y, position.z])
-    quaternion = np.array([orientation.x, orientation.y, orientation.z, orientation.w])
-    if not (np.isfinite(translation).all() and np.isfinite(quaternion).all()):
-        raise DataError(f"pose refused: position {translation.tolist()}, quaternion {quaternion.tolist()} are not all finite")
-    if abs(quaternion @ quaternion - 1.0) > _UNIT_TOLERANCE:
-        raise DataError(f"pose refused: quaternion {quaternion.tolist()} (x, y, z, w) is not of unit length; normalize it")
-    return Pose.from_quaternion_xyzw(quaternion, translation)
 
 
 def pose_to_message(pose: Pose) -> PoseMessage:
@@ -227,21 +150,8 @@ def initial_pose_from_message(message: PoseWithCovarianceStamped) -> InitialPose
     Raises:
         DataError: empty frame, bad stamp, bad pose, or a covariance that is not finite or has a negative variance.
     """
-    stamp_ns = _checked_stamp(message)
-    return InitialPose(stamp_ns, pose_from_message(message.pose.pose), _covariance(message.pose.covariance))
-
-
-def odometry_from_message(message: Odometry) -> OdometrySample:
-    """Stamp, `odom_from_base` and covariance of a nav_msgs/Odometry; a singular covariance (all zero, planar) counts as not stated.
-
-    Raises:
-        DataError: empty frame, bad stamp, bad pose, or a covariance that is not finite or has a negative variance.
-    """
-    stamp_ns = _checked_stamp(message)
-    odom_from_base = pose_from_message(message.pose.pose)
-    covariance = _covariance(message.pose.covariance)
-    covariance = 0.5 * (covariance + covariance.T)
-    return OdometrySample(stamp_ns, odom_from_base, covariance if np.linalg.eigvalsh(covariance)[0] > 0 else None)
+    stamp_ns = checked_stamp(message)
+    return InitialPose(stamp_ns, pose_from_message(message.pose.pose), covariance_of(message.pose.covariance))
 
 
 def odometry_to_message(estimate: PoseEstimate, map_frame: str, base_frame: str) -> Odometry:
@@ -253,40 +163,14 @@ def odometry_to_message(estimate: PoseEstimate, map_frame: str, base_frame: str)
     return message
 
 
-def _covariance(values: Any) -> NDArray[np.float64]:
-    covariance = np.array(values, dtype=np.float64).reshape(6, 6)
-    if not np.isfinite(covariance).all():
-        raise DataError("covariance refused: it has numbers that are not finite")
-    if (np.diag(covariance) < 0).any():
-        raise DataError(f"covariance refused: its diagonal {np.diag(covariance).tolist()} has negative variances")
-    return covariance
-
-
 # --- satellites
-
-
-def fix_from_message(message: NavSatFix, antenna_in_base_m: ArrayLike = (0.0, 0.0, 0.0)) -> GeoFix:
-    """The position in a sensor_msgs/NavSatFix.
-
-    Raises:
-        DataError: the receiver has no fix, or its position does not exist.
-    """
-    stamp_ns = _checked_stamp(message)
-    if message.status.status < 0:
-        raise DataError(f"NavSatFix refused: its status is {message.status.status}, no fix")
-    covariance = np.array(message.position_covariance, dtype=np.float64).reshape(3, 3)
-    known = message.position_covariance_type != NavSatFix.COVARIANCE_TYPE_UNKNOWN and np.isfinite(covariance).all()
-    position = (message.latitude, message.longitude, message.altitude)
-    try:
-        return GeoFix(stamp_ns, *position, covariance if known else None, np.asarray(antenna_in_base_m, dtype=np.float64))
-    except GeometryError as error:
-        raise DataError(f"NavSatFix refused: {error}") from error
 
 
 def fix_from_estimate(estimate: PoseEstimate, origin: GeoOrigin, enu_from_map: Pose, base_frame: str) -> NavSatFix:
     """sensor_msgs/NavSatFix of where base_link is; `enu_from_map` puts the map into the east-north-up frame at `origin`."""
     lat_deg, lon_deg, alt_m = geodetic_from_enu(origin, enu_from_map.apply(estimate.map_from_base.translation))
-    message = NavSatFix(header=header(estimate.stamp_ns, base_frame), latitude=float(lat_deg), longitude=float(lon_deg), altitude=float(alt_m))
+    message = NavSatFix(header=header(estimate.stamp_ns, base_frame))
+    message.latitude, message.longitude, message.altitude = float(lat_deg), float(lon_deg), float(alt_m)
     message.status.status = NavSatStatus.STATUS_FIX
     rotation = enu_from_map.rotation
     message.position_covariance = (rotation @ estimate.covariance[:3, :3] @ rotation.T).ravel()

@@ -13,10 +13,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.time import Time
 
+from ros2_loc.core import transform_tree as tree
 from ros2_loc.core.pose import Pose
 from ros2_loc.errors import Ros2LocError
 from ros2_loc.ros import qos as profiles
-from ros2_loc.ros import transform_tree as tree
 from ros2_loc.ros.conversions import ns_from_stamp, pose_from_transform, transform_stamped
 
 try:

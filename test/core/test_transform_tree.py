@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ros2_loc.core.pose import Pose, so3_exp
-from ros2_loc.ros.transform_tree import ConnectivityException, ExtrapolationException, LookupException, TransformTree
+from ros2_loc.core.transform_tree import ConnectivityException, ExtrapolationException, LookupException, TransformTree
 
 S = 1_000_000_000
 
