@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ros2_loc.config import build
 from ros2_loc.core.pose import Pose, so3_exp
 from ros2_loc.core.types import PoseEstimate
@@ -75,7 +76,7 @@ def test_estimates_that_contradict_each_other_never_initialize() -> None:
     rng = np.random.default_rng(1)
     for i in range(60):
         fusion.add_odometry(round(i * S / 10), odom_at(i / 10))
-        result = fusion.add_estimate(estimate(i / 10, tuple(rng.uniform(-80, 80, 3)) + (0, 0, rng.uniform(-3, 3))))
+        result = fusion.add_estimate(estimate(i / 10, (*tuple(rng.uniform(-80, 80, 3)), 0, 0, rng.uniform(-3, 3))))
         assert not result.accepted
     assert fusion.state is FusionState.INITIALIZING and fusion.at(6 * S) is None
 
@@ -125,7 +126,7 @@ def test_doubt_is_shown_and_ends_when_estimates_fit_again() -> None:
     rng = np.random.default_rng(0)
     for i in range(4):
         fusion.add_odometry(round((1 + i / 10) * S), odom_at(1 + i / 10))
-        fusion.add_estimate(estimate(1 + i / 10, tuple(rng.uniform(20, 90, 3)) + (0, 0, 0)))
+        fusion.add_estimate(estimate(1 + i / 10, (*tuple(rng.uniform(20, 90, 3)), 0, 0, 0)))
     assert fusion.state is FusionState.RELOCALIZING and fusion.at(round(1.3 * S)) is not None
     assert fusion.add_estimate(estimate(1.35)).reason == "accepted"
     assert fusion.state is FusionState.TRACKING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from ros2_loc.core.pose import Pose, so3_exp
 from ros2_loc.core.types import PoseEstimate
 from ros2_loc.evaluation.metrics import Consistency, nees, nees_values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ros2_loc.core.pose import Pose, compose_covariance, so3_exp, transport_to_left
 from ros2_loc.localization.odometry_buffer import DriftModel, HoldModel, OdometryBuffer
 
@@ -79,8 +80,8 @@ def test_constant_or_absurd_message_covariances_fall_back_on_the_drift_model() -
         [np.eye(6) / (1 + i) for i in range(10)],
     ):
         odometry = buffer()
-        for i, (pose, covariance) in enumerate(zip(poses, covariances, strict=True)):
-            odometry.append(i * S // 10, pose, covariance)
+        for i, (pose, variance) in enumerate(zip(poses, variances, strict=True)):
+            odometry.append(i * S // 10, pose, np.eye(6) * variance)
         assert np.allclose(odometry.motion(0, 9 * S // 10, None).covariance, expected)
 
 
