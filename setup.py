@@ -192,11 +192,12 @@ class PlatformDistribution(Distribution):
         return bool(generator_prefixes())
 
 
-setup(
-    cmdclass={"build_py": BuildPy},
-    distclass=PlatformDistribution,
-    data_files=[],
-    setup_requires=build_requirements(),
-    install_requires=run_requirements(),
-    zip_safe=False,
-)
+if __name__ == "__main__":
+    setup(
+        cmdclass={"build_py": BuildPy},
+        distclass=PlatformDistribution,
+        data_files=[],
+        setup_requires=build_requirements(),
+        install_requires=run_requirements(),
+        zip_safe=False,
+    )
