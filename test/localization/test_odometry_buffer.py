@@ -74,11 +74,8 @@ def test_constant_or_absurd_message_covariances_fall_back_on_the_drift_model() -
     for i, pose in enumerate(poses):
         reference.append(i * S // 10, pose, None)
     expected = reference.motion(0, 9 * S // 10, None).covariance
-    for covariances in (
-        [np.eye(6) * 0.01] * 10,
-        [np.eye(6) * (1 + 100.0 * i) for i in range(10)],
-        [np.eye(6) / (1 + i) for i in range(10)],
-    ):
+    constant, absurd, shrinking = [0.01] * 10, [1 + 100.0 * i for i in range(10)], [1 / (1 + i) for i in range(10)]
+    for variances in (constant, absurd, shrinking):
         odometry = buffer()
         for i, (pose, variance) in enumerate(zip(poses, variances, strict=True)):
             odometry.append(i * S // 10, pose, np.eye(6) * variance)
