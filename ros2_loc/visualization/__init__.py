@@ -1,0 +1,1 @@
+"""Pictures: matches, camera overlays, trajectories, Rerun recordings."""
