@@ -32,9 +32,6 @@ TABLE: dict[str, dict[str, Component]] = {
     "extractor": {
         "sift": Component("ros2_loc.perception.extractors.sift:Sift", "RootSIFT by OpenCV, sub-pixel, no weights"),
         "orb": Component("ros2_loc.perception.extractors.orb:Orb", "ORB by OpenCV as float bits: fastest, least accurate"),
-        "xfeat": Component(
-            "ros2_loc.perception.extractors.xfeat:XFeat", "XFeat by ONNX Runtime", requires="onnxruntime", weights="xfeat.onnx (Apache-2.0)"
-        ),
     },
     "matcher": {
         "mutual_nearest": Component("ros2_loc.perception.matchers.mutual_nearest:MutualNearest", "mutual nearest neighbours with ratio test"),

@@ -1,0 +1,133 @@
+"""The whole way from images to a map: mapping's stages, then the map's own errors measured by localizing its images."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from ros2_loc import __version__, registry
+from ros2_loc.config import to_dict
+from ros2_loc.core.types import LocalFeatures, PoseEstimate
+from ros2_loc.errors import DataError
+from ros2_loc.io.files import require_absent
+from ros2_loc.io.image_sequence import ImageSequence
+from ros2_loc.localization.map_localizer import MapLocalizer
+from ros2_loc.localization.pipeline import PipelineConfig
+from ros2_loc.mapping import calibration
+from ros2_loc.mapping.build import Draft, MapBuilder, fingerprint
+from ros2_loc.mapping.sparse_map import ErrorModel, SparseMap
+from ros2_loc.core.pose import Array, Pose, transport_to_right
+
+Method = Literal["known", "incremental", "global"]
+
+
+def build_map(
+    sequence: ImageSequence,
+    pipeline: PipelineConfig,
+    out: str | Path,
+    *,
+    poses: Method = "known",
+    overwrite: bool = False,
+    source: str = "",
+    show_progress: bool = True,
+) -> SparseMap:
+    """Build a map from images and write it to the folder `out`.
+
+    Interrupted, it leaves `.<name>.building` beside `out`; the same call takes up the work there.
+
+    Args:
+        sequence: the images; with poses "known", `map_from_base` of every one.
+        poses: "known": triangulate and adjust with the given poses as priors; "incremental", "global": structure from motion.
+        overwrite: replace a map that is there (when the new one is whole).
+        source: where the images came from, for the map's provenance.
+
+    Raises:
+        DataError: `out` exists, poses are missing, or the images do not make a map (why, and what to do).
+    """
+    out = Path(out)
+    if not overwrite:
+        require_absent(out)
+    if poses == "known" and not sequence.has_poses:
+        raise DataError("the images have no poses: give some (--poses FILE, or a bag with /ground_truth/odometry), or build with --method incremental")
+    work = out.parent / f".{out.name}.building"
+    names = {kind: getattr(pipeline, kind) for kind in ("extractor", "encoder", "matcher")}
+    parts = {kind: registry.create(kind, section) for kind, section in names.items()}
+    builder = MapBuilder(sequence, work, config=pipeline.mapping, show_progress=show_progress, **parts)
+    features = builder.features(fingerprint(sequence, {"extractor": names["extractor"], "matcher": names["matcher"]}))
+    state, vectors = builder.encoder_state()
+    matches = builder.matches(vectors, with_poses=poses == "known")
+    draft = builder.posed_structure(matches) if poses == "known" else builder.unposed_structure(matches, poses)
+    provenance = {"ros2_loc": __version__, "source": source, "method": poses, "pipeline": _plain(to_dict(pipeline))}
+
+    assumed = calibration.unmeasured(pipeline.mapping.adjustment.prior_sigma_m, pipeline.mapping.adjustment.prior_sigma_deg)
+    draft_folder = work / "map"
+    builder.write(draft_folder, draft, state, vectors, assumed, provenance)
+    model = assumed
+    if poses == "known":
+        model = measure_error_model(SparseMap.load(draft_folder, verify=False), draft, sequence, features, pipeline, assumed, show_progress)
+        builder.write(draft_folder, draft, state, vectors, model, provenance)
+    _put_in_place(draft_folder, out, work)
+    return SparseMap.load(out, verify=False)
+
+
+def measure_error_model(
+    sparse_map: SparseMap,
+    draft: Draft,
+    sequence: ImageSequence,
+    features: Sequence[LocalFeatures],
+    pipeline: PipelineConfig,
+    assumed: ErrorModel,
+    show_progress: bool,
+) -> ErrorModel:
+    """Localize images of the map, each in the map without it, and fit the error model to the differences from the given poses."""
+    raw = replace(sparse_map, error_model=ErrorModel(1.0, np.zeros((6, 6)), 0))
+    count = min(len(raw.places), pipeline.mapping.calibration_images)
+    chosen = np.unique(np.linspace(0, len(raw.places) - 1, count).astype(int))
+    errors, covariances = [], []
+    for row in tqdm(chosen, desc="  accuracy", disable=not show_progress, leave=False, dynamic_ncols=True):
+        found = _without(raw, draft, int(row), sequence, features, pipeline)
+        if found is not None:
+            errors.append(found[0])
+            covariances.append(found[1])
+    if len(errors) < calibration.MIN_IMAGES:
+        return assumed
+    return calibration.fit_error_model(errors, covariances)
+
+
+def _without(
+    raw: SparseMap, draft: Draft, row: int, sequence: ImageSequence, features: Sequence[LocalFeatures], pipeline: PipelineConfig
+) -> tuple[Array, Array] | None:
+    """Error (6,) and solver's covariance (6, 6) of one image's camera, in its axes; None when it was rejected."""
+    image = int(draft.structure.images[row])
+    reduced = calibration.without_image(raw, draft.linearized, row)
+    found = MapLocalizer(reduced, pipeline).localize_features(sequence.frame(image), features[image], without_place=row)
+    given = sequence.map_from_base[image]
+    if not isinstance(found.result, PoseEstimate) or given is None:
+        return None
+    base_from_camera = sequence.base_from_camera @ Pose(draft.mount_rotation.T, np.zeros(3))
+    estimated, true = found.result.map_from_base @ base_from_camera, given @ base_from_camera
+    covariance = transport_to_right(found.result.map_from_base, base_from_camera, found.result.covariance)
+    return calibration.in_camera_axes(true, estimated.difference(true)), calibration.in_camera_axes(true, covariance)
+
+
+def _put_in_place(draft_folder: Path, out: Path, work: Path) -> None:
+    if out.exists():
+        replaced = work / "replaced"
+        out.rename(replaced)
+    draft_folder.rename(out)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _plain(value: Any) -> Any:
+    """Enumerations and tuples as YAML knows them."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

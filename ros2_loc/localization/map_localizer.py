@@ -1,0 +1,278 @@
+"""One image and a map -> a pose with a covariance, or a rejection with a reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from ros2_loc import registry
+from ros2_loc.core.pose import Array, Pose, check_covariance, rotation_angle_rad, transport_to_left, transport_to_right
+from ros2_loc.core.types import Candidate, Frame, LocalFeatures, Matches, PoseEstimate, Rejection, RejectionReason
+from ros2_loc.errors import DataError
+from ros2_loc.localization.pipeline import PipelineConfig
+from ros2_loc.localization.pose_solver import Correspondences, Failure, PoseSolver, Solution
+from ros2_loc.mapping.sparse_map import SparseMap
+
+SOURCE = "map"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Localization:
+    """What one image led to; everything a person needs to see why.
+
+    Attributes:
+        result: the pose or the reason.
+        candidates: places that were matched, best first.
+        keypoints_px: (K, 2).
+        num_matches: 2D-3D matches that went into the solver.
+        inlier_pixels_px, inlier_points_m: (M, 2), (M, 3), empty when rejected.
+        best_place: the place that most inliers come from.
+        pairs_px: (L, 4) x, y in the query and x, y in the best place's image.
+        stage_s: seconds per stage: extract, encode, retrieve, match, solve.
+    """
+
+    result: PoseEstimate | Rejection
+    candidates: tuple[Candidate, ...] = ()
+    keypoints_px: Array = field(default_factory=lambda: np.zeros((0, 2)))
+    num_matches: int = 0
+    inlier_pixels_px: Array = field(default_factory=lambda: np.zeros((0, 2)))
+    inlier_points_m: Array = field(default_factory=lambda: np.zeros((0, 3)))
+    best_place: int | None = None
+    pairs_px: Array = field(default_factory=lambda: np.zeros((0, 4)))
+    stage_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Matched:
+    """2D-3D matches with where they come from: query keypoint, place and map point of each."""
+
+    query: NDArray[np.int64]
+    place: NDArray[np.int64]
+    point: NDArray[np.int64]
+    score: Array
+
+    def order(self, which: NDArray) -> _Matched:
+        return _Matched(self.query[which], self.place[which], self.point[which], self.score[which])
+
+
+class MapLocalizer:
+    """The pipeline of ARCHITECTURE.md section 4, steps 4 to 8, on one map. Not thread-safe: one per worker."""
+
+    def __init__(self, sparse_map: SparseMap, pipeline: PipelineConfig, device: str = "cpu") -> None:
+        """Loads nothing from disk but what the plugins' weights need.
+
+        Raises:
+            DataError: the map was built with other features than the pipeline's.
+        """
+        sparse_map.check_built_with(pipeline.extractor, pipeline.encoder)
+        self._map = sparse_map
+        self._config = pipeline.localizer
+        self._extractor = registry.create("extractor", pipeline.extractor, device)
+        self._matcher = registry.create("matcher", pipeline.matcher, device)
+        self._encoder = registry.create("encoder", pipeline.encoder, device)
+        self._encoder.restore(sparse_map.encoder_state)
+        self._reranker = registry.create("reranker", pipeline.reranker, device) if pipeline.reranker else None
+        self._solver = PoseSolver(pipeline.solver)
+        self._positions = np.array([p.map_from_base.translation for p in sparse_map.places])
+        self._forward = np.array([p.map_from_camera.rotation[:, 2] for p in sparse_map.places])
+
+    def localize(self, frame: Frame, prior: PoseEstimate | None = None) -> Localization:
+        """Where was this image taken?
+
+        Args:
+            frame: the image; `frame.odom_from_base` is not used here.
+            prior: where base_link is believed to be at the frame's stamp; only places near it are tried first, all others when that fails.
+        """
+        clock = _StageClock()
+        features = clock.run("extract", lambda: self._extractor.extract(frame))
+        return self.localize_features(frame, features, prior, clock=clock)
+
+    def localize_features(
+        self,
+        frame: Frame,
+        features: LocalFeatures,
+        prior: PoseEstimate | None = None,
+        *,
+        without_place: int | None = None,
+        clock: _StageClock | None = None,
+    ) -> Localization:
+        """`localize` for features that were extracted before; `without_place` hides one place (to test the map on its own images)."""
+        clock = clock or _StageClock()
+        if len(features) < self._config.min_keypoints:
+            return self._reject(frame, clock, RejectionReason.TOO_FEW_KEYPOINTS, f"{len(features)} keypoints: dark, blurred or covered?", features)
+        near = self._near(prior) if prior is not None else np.zeros(0, dtype=np.int64)
+        near = near[near != without_place]
+        found: Localization | None = None
+        if len(near):
+            candidates = [Candidate(int(i), 1.0) for i in near]
+            found = self._locate(frame, features, candidates, clock, without_place)
+            if isinstance(found.result, PoseEstimate) or not self._config.search_all_when_lost:
+                return found
+        candidates = self._retrieve(frame, features, clock, without_place)
+        if not candidates:
+            return self._reject(frame, clock, RejectionReason.NO_CANDIDATES, "the map has no place to compare with", features)
+        return self._locate(frame, features, candidates, clock, without_place)
+
+    def _near(self, prior: PoseEstimate) -> NDArray[np.int64]:
+        """Places within reach of the prior that look the same way, nearest first."""
+        config = self._config
+        distance = np.linalg.norm(self._positions - prior.map_from_base.translation, axis=1)
+        forward = (prior.map_from_base @ self._map.base_from_camera).rotation[:, 2]
+        agrees = self._forward @ forward > np.cos(np.radians(config.prior_max_angle_deg))
+        reach = config.prior_radius_m + 3.0 * prior.sigma_m
+        order = np.argsort(np.where(agrees & (distance < reach), distance, np.inf), kind="stable")
+        usable = int((agrees & (distance < reach)).sum())
+        return order[: min(config.prior_places, usable)]
+
+    def _retrieve(self, frame: Frame, features: LocalFeatures, clock: _StageClock, without_place: int | None) -> list[Candidate]:
+        config = self._config
+        descriptor = clock.run("encode", lambda: self._encoder.encode(frame, features))
+        among = None if without_place is None else np.delete(np.arange(len(self._map.places)), without_place)
+        found = clock.run("retrieve", lambda: self._map.index.search(descriptor, config.retrieved_places, among))
+        if self._reranker is not None and len(found) > config.matched_places:
+            references = [self._map.places[c.source].features for c in found]
+            found = clock.run("rerank", lambda: self._reranker.rerank(features, found, references))
+        return found[: config.matched_places]
+
+    def _locate(
+        self, frame: Frame, features: LocalFeatures, candidates: Sequence[Candidate], clock: _StageClock, without_place: int | None
+    ) -> Localization:
+        matched = clock.run("match", lambda: self._match(features, candidates))
+        solution = clock.run("solve", lambda: self._solver.solve(frame.camera, self._correspondences(features, matched)))
+        if isinstance(solution, Solution) and self._config.guided:
+            guided = clock.run("guide", lambda: self._guided(frame, features, solution.map_from_camera, without_place))
+            if len(guided.query) >= len(matched.query[: len(solution.inliers)][solution.inliers]):
+                matched = guided
+                start = solution.map_from_camera
+                solution = clock.run("solve", lambda: self._solver.refine(frame.camera, self._correspondences(features, guided), start))
+        if isinstance(solution, Failure):
+            return self._reject(frame, clock, solution.reason, solution.detail, features, tuple(candidates), len(matched.query))
+        return self._accept(frame, features, candidates, matched, solution, clock)
+
+    def _match(self, features: LocalFeatures, candidates: Sequence[Candidate]) -> _Matched:
+        """Each keypoint's best map point over all candidates, best matches first."""
+        places = [self._map.places[c.source] for c in candidates]
+        matches: list[Matches] = self._matcher.match_many(features, [p.features for p in places])
+        together = _Matched(
+            np.concatenate([m.indices[:, 0] for m in matches]).astype(np.int64),
+            np.concatenate([np.full(len(m), c.source) for m, c in zip(matches, candidates)]).astype(np.int64),
+            np.concatenate([p.point_index[m.indices[:, 1]] for m, p in zip(matches, places)]).astype(np.int64),
+            np.concatenate([m.scores for m in matches]).astype(np.float64),
+        )
+        together = together.order(np.argsort(-together.score, kind="stable"))
+        return together.order(np.sort(np.unique(together.query, return_index=True)[1]))
+
+    def _guided(self, frame: Frame, features: LocalFeatures, map_from_camera: Pose, without_place: int | None) -> _Matched:
+        """Matches of the points that the first pose puts near a keypoint: what the ratio test threw away comes back."""
+        config = self._config
+        place, row = self._points_around(map_from_camera, without_place)
+        point = np.concatenate([self._map.places[p].point_index[r] for p, r in zip(place, row)]) if len(place) else np.zeros(0, np.int64)
+        owner = np.repeat(place, [len(r) for r in row]) if len(place) else np.zeros(0, np.int64)
+        descriptors = np.concatenate([self._map.places[p].features.descriptors[r] for p, r in zip(place, row)])
+        pixels = frame.camera.project(map_from_camera.inverse().apply(self._map.points_m[point]))
+        seen = np.flatnonzero(frame.camera.contains(pixels))
+        k = min(config.guided_neighbours, len(features))
+        distance, neighbour = cKDTree(features.keypoints).query(pixels[seen], k=k, distance_upper_bound=config.guided_radius_px)
+        distance, neighbour = distance.reshape(len(seen), k), neighbour.reshape(len(seen), k)
+        cosines = np.einsum("pd,pkd->pk", descriptors[seen], features.descriptors[np.minimum(neighbour, len(features) - 1)])
+        cosines = np.where(np.isfinite(distance), cosines, -1.0)
+        best = cosines.argmax(axis=1)
+        rows = np.arange(len(seen))
+        score, query = cosines[rows, best], neighbour[rows, best]
+        keep = score > config.guided_min_cosine
+        matched = _Matched(query[keep].astype(np.int64), owner[seen][keep], point[seen][keep].astype(np.int64), score[keep].astype(np.float64))
+        matched = matched.order(np.argsort(-matched.score, kind="stable"))
+        return matched.order(np.sort(np.unique(matched.query, return_index=True)[1]))
+
+    def _points_around(self, map_from_camera: Pose, without_place: int | None) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+        """Places around a pose and, for each, the rows of its features whose point no nearer place has."""
+        centres = np.array([p.map_from_camera.translation for p in self._map.places])
+        agrees = self._forward @ map_from_camera.rotation[:, 2] > np.cos(np.radians(self._config.prior_max_angle_deg))
+        distance = np.where(agrees, np.linalg.norm(centres - map_from_camera.translation, axis=1), np.inf)
+        if without_place is not None:
+            distance[without_place] = np.inf
+        order = np.argsort(distance, kind="stable")[: self._config.guided_places]
+        order = order[np.isfinite(distance[order])]
+        taken = np.zeros(len(self._map.points_m), dtype=bool)
+        rows = []
+        for place in order:
+            index = self._map.places[place].point_index
+            rows.append(np.flatnonzero(~taken[index]))
+            taken[index] = True
+        return order.astype(np.int64), rows
+
+    def _correspondences(self, features: LocalFeatures, matched: _Matched) -> Correspondences:
+        return Correspondences(
+            features.keypoints[matched.query].astype(np.float64),
+            features.scales[matched.query].astype(np.float64),
+            self._map.points_m[matched.point],
+            self._map.point_covariances[matched.point].astype(np.float64),
+        )
+
+    def _accept(
+        self, frame: Frame, features: LocalFeatures, candidates: Sequence[Candidate], matched: _Matched, solution: Solution, clock: _StageClock
+    ) -> Localization:
+        inliers = matched.order(np.arange(len(solution.inliers))).order(solution.inliers)
+        estimate = self._estimate(frame, solution, len(inliers.query))
+        far = float(np.linalg.norm(self._positions - estimate.map_from_base.translation, axis=1).min())
+        failure = None
+        if estimate.sigma_m > self._config.max_sigma_m:
+            failure = (RejectionReason.UNCERTAIN, f"sigma {estimate.sigma_m:.2f} m exceeds {self._config.max_sigma_m} m")
+        if far > self._config.max_distance_to_place_m:
+            failure = (RejectionReason.FAR_FROM_PLACES, f"{far:.0f} m from the nearest place, {self._config.max_distance_to_place_m:.0f} m is the limit")
+        if failure is not None:
+            return self._reject(frame, clock, *failure, features, tuple(candidates), len(matched.query))
+        best = int(np.bincount(inliers.place).argmax())
+        from_best = inliers.order(inliers.place == best)
+        return Localization(
+            result=estimate,
+            candidates=tuple(candidates),
+            keypoints_px=features.keypoints,
+            num_matches=len(matched.query),
+            inlier_pixels_px=features.keypoints[inliers.query],
+            inlier_points_m=self._map.points_m[inliers.point],
+            best_place=best,
+            pairs_px=np.column_stack([features.keypoints[from_best.query], self._map.places[best].keypoints_of(from_best.point)]),
+            stage_s=clock.seconds,
+        )
+
+    def _estimate(self, frame: Frame, solution: Solution, num_inliers: int) -> PoseEstimate:
+        """Pose and covariance of base_link: the map's own measured errors added, the mounting error of the mapping rig taken off."""
+        camera_axes = Pose(solution.map_from_camera.rotation, np.zeros(3))
+        model = self._map.error_model
+        covariance = model.scale * solution.covariance + transport_to_left(camera_axes, model.floor)
+        camera_from_base = self._map.camera_correction(frame.camera, frame.base_from_camera) @ frame.base_from_camera.inverse()
+        map_from_base = solution.map_from_camera @ camera_from_base
+        covariance = transport_to_right(solution.map_from_camera, camera_from_base, covariance)
+        return PoseEstimate(frame.stamp_ns, map_from_base, check_covariance(covariance), num_inliers, SOURCE)
+
+    def _reject(
+        self,
+        frame: Frame,
+        clock: _StageClock,
+        reason: RejectionReason,
+        detail: str,
+        features: LocalFeatures,
+        candidates: tuple[Candidate, ...] = (),
+        num_matches: int = 0,
+    ) -> Localization:
+        rejection = Rejection(frame.stamp_ns, reason, detail)
+        return Localization(rejection, candidates, features.keypoints, num_matches, stage_s=clock.seconds)
+
+
+class _StageClock:
+    """Adds up the seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def run(self, stage, work):  # type: ignore[no-untyped-def]
+        start = time.perf_counter()
+        result = work()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+        return result

@@ -1,0 +1,273 @@
+"""From images to a map on disk, in stages that resume after an interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import h5py
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ros2_loc.config import to_dict
+from ros2_loc.core.interfaces import Encoder, Extractor, Matcher
+from ros2_loc.core.pose import Pose, so3_log
+from ros2_loc.core.types import LocalFeatures
+from ros2_loc.errors import DataError
+from ros2_loc.io.features import append_features, read_features, stored_names
+from ros2_loc.io.files import sha256
+from ros2_loc.io.image_sequence import ImageSequence
+from ros2_loc.io.images import resize_image, write_image
+from ros2_loc.mapping import sfm
+from ros2_loc.mapping.adjustment import Adjusted, Linearized, Problem, adjust, linearize, reprojection_errors_px
+from ros2_loc.mapping.config import MappingConfig
+from ros2_loc.mapping.georeference import Georeference, locate_posed_map, place_free_structure
+from ros2_loc.mapping.pairs import Pair, pose_pairs, retrieval_pairs, sequence_pairs
+from ros2_loc.mapping.sparse_map import CHECKED_FILES, FORMAT_VERSION, ErrorModel
+from ros2_loc.mapping.sfm import Structure
+from ros2_loc.retrieval.index import PlaceIndex
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """A map before it is written: structure in the map frame, with its linearization and the mounting error found."""
+
+    structure: Structure
+    linearized: Linearized
+    mount_rotation: NDArray[np.float64]
+    georeference: Georeference
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class MapBuilder:
+    """The stages; each leaves its result in `work`, and finds there what an interrupted run left."""
+
+    def __init__(
+        self, sequence: ImageSequence, work: Path, extractor: Extractor, encoder: Encoder, matcher: Matcher, config: MappingConfig, show_progress: bool
+    ) -> None:
+        self._sequence, self._work, self._config, self._show = sequence, work, config, show_progress
+        self._extractor, self._encoder, self._matcher = extractor, encoder, matcher
+        self._seconds: dict[str, float] = {}
+        self._features: list[LocalFeatures] = []
+
+    def features(self, fingerprint: str) -> list[LocalFeatures]:
+        """Extract from every image; what the file holds already is kept when it was made from the same images with the same settings."""
+        start = time.perf_counter()
+        self._work.mkdir(parents=True, exist_ok=True)
+        marker, path = self._work / "fingerprint", self._work / "features.h5"
+        if not marker.is_file() or marker.read_text() != fingerprint:
+            for stale in self._work.glob("*.h5"):
+                stale.unlink()
+            marker.write_text(fingerprint)
+        done = stored_names(path)
+        missing = [i for i, name in enumerate(self._sequence.names) if name not in done]
+        for i in self._progress(missing, "features"):
+            append_features(path, self._sequence.names[i], self._extractor.extract(self._sequence.frame(i)))
+        self._features = read_features(path, self._sequence.names)
+        self._seconds["features"] = time.perf_counter() - start
+        return self._features
+
+    def encoder_state(self) -> tuple[dict[str, Any], NDArray[np.float32]]:
+        """What the encoder learns from these images, and their descriptors (P, D)."""
+        start = time.perf_counter()
+        state = self._encoder.fit(self._features)
+        needs_image = getattr(self._encoder, "needs_image", False)
+        frames = (self._sequence.frame(i) if needs_image else None for i in range(len(self._sequence)))
+        vectors = [self._encoder.encode(frame, f).vector for frame, f in zip(frames, self._features)]  # type: ignore[arg-type]
+        self._seconds["encode"] = time.perf_counter() - start
+        return state, np.stack(vectors)
+
+    def matches(self, vectors: NDArray[np.float32], with_poses: bool) -> dict[Pair, NDArray[np.int32]]:
+        """Match the chosen pairs; found ones are stored one by one."""
+        start = time.perf_counter()
+        path = self._work / "matches.h5"
+        pairs = sorted(self._pairs(vectors, with_poses))
+        with _open_matches(path) as file:
+            known = {pair for pair in pairs if f"{pair[0]}-{pair[1]}" in file}
+            todo = self._progress([p for p in pairs if p not in known], "matches")
+            for (i, j), found in sfm.match_pairs(self._matcher, self._features, todo, self._config.min_matches):
+                file.create_dataset(f"{i}-{j}", data=found)
+                file.flush()
+            table = {(i, j): file[f"{i}-{j}"][()] for i, j in pairs}
+        self._seconds["matches"] = time.perf_counter() - start
+        return {pair: found for pair, found in table.items() if len(found)}
+
+    def _pairs(self, vectors: NDArray[np.float32], with_poses: bool) -> set[Pair]:
+        config = self._config.pairs
+        pairs = sequence_pairs(len(self._sequence), config.sequence_window)
+        if with_poses:
+            return pairs | pose_pairs([p.inverse() for p in self._given_cameras()], config)
+        return pairs | retrieval_pairs(vectors, config.retrieval_neighbours)
+
+    def _given_cameras(self) -> list[Pose]:
+        """camera_from_map of every image, as given."""
+        given = []
+        for name, pose in zip(self._sequence.names, self._sequence.map_from_base):
+            if pose is None:
+                raise DataError(f"{name}: has no pose; give poses for every image, or build without poses (--poses-from images)")
+            given.append((pose @ self._sequence.base_from_camera).inverse())
+        return given
+
+    def posed_structure(self, matches: dict[Pair, NDArray[np.int32]]) -> Draft:
+        """Triangulate with the given poses, adjust, triangulate once more with the adjusted poses, adjust again."""
+        start = time.perf_counter()
+        given = self._given_cameras()
+        adjusted = _as_given(given)
+        for max_epipolar_px in (self._config.max_epipolar_px, self._config.refined_epipolar_px):
+            structure = sfm.triangulate(
+                self._work, self._sequence.camera, self._sequence.names, self._features, matches, adjusted.camera_from_map, self._config, max_epipolar_px
+            )
+            if len(structure.points_m) < 10:
+                raise DataError(
+                    f"only {len(structure.points_m)} points could be triangulated from {len(given)} images: "
+                    "are the poses, the camera's calibration and its mounting right, and do the images overlap?"
+                )
+            structure, adjusted = self._adjusted(structure, given)
+        self._seconds["structure"] = time.perf_counter() - start
+        problem = self._problem(structure, given)
+        return Draft(structure, linearize(problem, self._config.adjustment), adjusted.mount_rotation, locate_posed_map(self._sequence), self._seconds)
+
+    def _adjusted(self, structure: Structure, given: Sequence[Pose]) -> tuple[Structure, Adjusted]:
+        """Adjust, drop observations that still miss, adjust once more."""
+        for _ in range(2):
+            result = adjust(self._problem(structure, given), self._config.adjustment)
+            structure = Structure(
+                structure.images, result.camera_from_map, result.points_m, structure.image_index, structure.point_index, structure.keypoint_index
+            )
+            good = reprojection_errors_px(self._problem(structure, given)) < self._config.max_reprojection_px
+            structure = structure.keep(good)
+        return structure, result
+
+    def unposed_structure(self, matches: dict[Pair, NDArray[np.int32]], method: str) -> Draft:
+        """Structure from motion, then scale and frame from GNSS or odometry where the sequence has them."""
+        start = time.perf_counter()
+        free = sfm.map_without_poses(self._work, self._sequence.camera, self._sequence.names, self._features, matches, self._config, method)
+        georeference, structure = place_free_structure(self._sequence, free)
+        self._seconds["structure"] = time.perf_counter() - start
+        problem = self._problem(structure, None)
+        return Draft(structure, linearize(problem, self._config.adjustment), np.eye(3), georeference, self._seconds)
+
+    def _problem(self, structure: Structure, given: Sequence[Pose] | None) -> Problem:
+        camera = self._sequence.camera
+        rays = [camera.unproject(self._features[i].keypoints) for i in structure.images]
+        at = np.concatenate([[0], np.cumsum([len(r) for r in rays])])[structure.image_index] + structure.keypoint_index
+        prior = [None if given is None else given[i] for i in structure.images]
+        poses, points = structure.camera_from_map, structure.points_m
+        focal_px = float(np.mean(camera.focal_px))
+        return Problem(poses, points, structure.image_index, structure.point_index, np.concatenate(rays)[at], focal_px, prior)
+
+    def write(
+        self, folder: Path, draft: Draft, encoder_state: dict[str, Any], vectors: NDArray[np.float32], error_model: ErrorModel, provenance: dict[str, Any]
+    ) -> None:
+        """All files of the map into `folder` (which the caller renames when it is whole)."""
+        structure, sequence = draft.structure, self._sequence
+        folder.mkdir(parents=True, exist_ok=True)
+        colors = self._write_thumbnails(folder / "thumbnails", structure)
+        model = sfm.write_model(folder / "sfm", sequence.camera, sequence.names, self._features, structure, colors)
+        names = [sequence.names[i] for i in structure.images]
+        (folder / "features.h5").unlink(missing_ok=True)
+        for i, name in zip(structure.images, names):
+            append_features(folder / "features.h5", name, self._features[i])
+        PlaceIndex.build(vectors[structure.images]).save(folder / "index.faiss")
+        np.savez(folder / "places.npz", **_arrays(sequence, draft, colors, encoder_state))
+        provenance = {**provenance, "summary": {**summary(model, draft), "images_given": len(sequence)}}
+        meta = _meta(sequence, draft, error_model, provenance)
+        meta["sha256"] = {name: sha256(folder / name) for name in CHECKED_FILES}
+        (folder / "map.yaml").write_text(yaml.safe_dump(meta, sort_keys=False))
+
+    def _write_thumbnails(self, folder: Path, structure: Structure) -> NDArray[np.uint8]:
+        """Small pictures of the places; returns the points' colours, read from the same images while they are in memory."""
+        folder.mkdir(parents=True, exist_ok=True)
+        colors = np.full((len(structure.points_m), 3), 128, dtype=np.uint8)
+        for row, i in enumerate(self._progress(structure.images.tolist(), "pictures")):
+            image = self._sequence.image(i)
+            own = structure.image_index == row
+            pixel = self._features[i].keypoints[structure.keypoint_index[own]].astype(int)
+            colors[structure.point_index[own]] = image[np.clip(pixel[:, 1], 0, image.shape[0] - 1), np.clip(pixel[:, 0], 0, image.shape[1] - 1)]
+            width = min(self._config.thumbnail_width_px, image.shape[1])
+            write_image(folder / f"{row:06d}.jpg", resize_image(image, width, round(image.shape[0] * width / image.shape[1])))
+        return colors
+
+    def _progress(self, items: Sequence[T], description: str) -> Iterable[T]:
+        return tqdm(items, desc=f"{description:>9}", disable=not self._show or not items, leave=False, dynamic_ncols=True)
+
+
+def fingerprint(sequence: ImageSequence, settings: dict[str, Any]) -> str:
+    """Changes when the images or the settings that features and matches depend on change."""
+    content = json.dumps([sequence.names, sequence.stamps_ns.tolist(), sequence.camera.model, sequence.camera.params, settings], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def summary(model: Any, draft: Draft) -> dict[str, Any]:
+    """What `map info` shows."""
+    return {
+        "images": int(model.num_reg_images()),
+        "points": int(model.num_points3D()),
+        "observations": int(model.compute_num_observations()),
+        "mean_track_length": round(float(model.compute_mean_track_length()), 3),
+        "mean_reprojection_error_px": round(float(model.compute_mean_reprojection_error()), 4),
+        "mount_error_deg": [round(float(v), 4) for v in np.degrees(so3_log(draft.mount_rotation))],
+        "seconds": {k: round(v, 2) for k, v in draft.seconds.items()},
+    }
+
+
+def _as_given(given: Sequence[Pose]) -> Adjusted:
+    return Adjusted(list(given), np.zeros((0, 3)), np.eye(3), 0.0, 0.0, 0)
+
+
+def _open_matches(path: Path) -> h5py.File:
+    """Open for appending; a file that was damaged by a killed run is begun anew."""
+    try:
+        return h5py.File(path, "a")
+    except OSError:
+        path.unlink(missing_ok=True)
+        return h5py.File(path, "a")
+
+
+def _arrays(sequence: ImageSequence, draft: Draft, colors: NDArray[np.uint8], encoder_state: dict[str, Any]) -> dict[str, NDArray]:
+    structure = draft.structure
+    order = np.argsort(structure.image_index, kind="stable")
+    camera_from_base = Pose(draft.mount_rotation, np.zeros(3)) @ sequence.base_from_camera.inverse()
+    cameras = [pose.inverse() for pose in structure.camera_from_map]
+    return {
+        "names": np.array([sequence.names[i] for i in structure.images]),
+        "stamps_ns": sequence.stamps_ns[structure.images],
+        "map_from_camera": np.stack([pose.matrix for pose in cameras]),
+        "map_from_base": np.stack([(pose @ camera_from_base).matrix for pose in cameras]),
+        "points_m": structure.points_m,
+        "point_covariances": draft.linearized.point_covariances.astype(np.float32),
+        "point_colors": colors,
+        "observations_per_place": np.bincount(structure.image_index, minlength=len(structure.images)),
+        "observed_keypoint": structure.keypoint_index[order].astype(np.int32),
+        "observed_point": structure.point_index[order].astype(np.int32),
+        **{f"encoder_{key}": np.asarray(value) for key, value in encoder_state.items()},
+    }
+
+
+def _meta(sequence: ImageSequence, draft: Draft, error_model: ErrorModel, provenance: dict[str, Any]) -> dict[str, Any]:
+    origin = draft.georeference.origin
+    return {
+        "format_version": FORMAT_VERSION,
+        "metric": draft.georeference.metric,
+        "origin": None if origin is None else to_dict(origin),
+        "enu_from_map": draft.georeference.enu_from_map.matrix.tolist(),
+        "camera": {
+            "model": sequence.camera.model,
+            "width": sequence.camera.width,
+            "height": sequence.camera.height,
+            "params": list(sequence.camera.params),
+        },
+        "base_from_camera": sequence.base_from_camera.matrix.tolist(),
+        "mount_rotation": np.asarray(draft.mount_rotation).tolist(),
+        "error_model": {"scale": error_model.scale, "floor": np.asarray(error_model.floor).tolist(), "num_images": error_model.num_images},
+        "provenance": provenance,
+    }

@@ -1,0 +1,84 @@
+"""How large a map's own errors are: its images are localized, each in the map as it would be without that image.
+
+The solver's covariance knows the noise of keypoints and points. What all points of a neighbourhood have in common (errors of the poses they
+were triangulated from, of the camera's calibration) it can't know; it shows in these errors against the given poses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import minimize
+
+from ros2_loc.core.pose import Array, Pose, transport_to_left
+from ros2_loc.mapping.adjustment import Linearized
+from ros2_loc.mapping.sparse_map import ErrorModel, SparseMap
+
+MIN_IMAGES = 20
+
+
+def without_image(sparse_map: SparseMap, linearized: Linearized, image: int) -> SparseMap:
+    """The map as if `image` had not been there: its points moved to where the other images see them, points that only one other saw dropped.
+
+    One Newton step is exact to first order: at the optimum the gradients of all observations cancel, and without the image's own
+    observation i the point moves by (V - V_i)^-1 J_i^T r_i.
+    """
+    own = np.flatnonzero(linearized.image_index == image)
+    points = linearized.point_index[own]
+    count = np.bincount(linearized.point_index, minlength=len(sparse_map.points_m))
+    j, r = linearized.j_point[own], linearized.residual[own]
+    information = linearized.point_information[points] - np.einsum("mki,mkj->mij", j, j)
+    usable = (count[points] >= 3) & (np.linalg.cond(information) < 1e10)
+    inverse = np.linalg.inv(information[usable])
+    points_m, covariances = sparse_map.points_m.copy(), sparse_map.point_covariances.copy()
+    points_m[points[usable]] += np.einsum("mij,mkj,mk->mi", inverse, j[usable], r[usable])
+    covariances[points[usable]] = inverse * linearized.variance_px2
+    dropped = np.zeros(len(points_m), dtype=bool)
+    dropped[points[~usable]] = True
+    places = []
+    for place in sparse_map.places:
+        kept = ~dropped[place.point_index]
+        same = kept.all()
+        places.append(place if same else replace(place, features=place.features.select(kept), point_index=place.point_index[kept]))
+    return replace(sparse_map, places=tuple(places), points_m=points_m, point_covariances=covariances)
+
+
+def fit_error_model(errors: Sequence[Array], covariances: Sequence[Array]) -> ErrorModel:
+    """The scale and diagonal floor under which the errors are most likely: covariance_i' = scale covariance_i + floor.
+
+    At the optimum the mean of e' C^-1 e is 6: the estimates are consistent on the map's own images.
+
+    Args:
+        errors: (6,) each, ROS order, in the camera's axes: m and rad.
+        covariances: the solver's (6, 6) of each, in the same axes.
+    """
+    e, c = np.array(errors), np.array(covariances)
+    usable = np.linalg.norm(e[:, :3], axis=1) < 8.0 * np.median(np.linalg.norm(e[:, :3], axis=1)) + 1e-9  # a wrong place is no noise
+    e, c = e[usable], c[usable]
+    start = np.concatenate([[0.0], np.log(np.maximum(np.median(e**2, axis=0) / 0.455, 1e-12))])
+
+    def negative_log_likelihood(theta: Array) -> float:
+        total = np.exp(theta[0]) * c + np.diag(np.exp(theta[1:]))
+        _, logdet = np.linalg.slogdet(total)
+        nees = np.einsum("ni,nij,nj->n", e, np.linalg.inv(total), e)
+        return float(0.5 * (logdet + nees).mean())
+
+    bounds = [(np.log(0.5), np.log(30.0))] + [(np.log(1e-10), np.log(1.0))] * 6
+    start = np.clip(start, [b[0] for b in bounds], [b[1] for b in bounds])
+    best = minimize(negative_log_likelihood, start, method="L-BFGS-B", bounds=bounds)
+    return ErrorModel(float(np.exp(best.x[0])), np.diag(np.exp(best.x[1:])), len(e))
+
+
+def unmeasured(prior_sigma_m: float, prior_sigma_deg: float) -> ErrorModel:
+    """For maps with too few images to measure: the errors that the given poses are assumed to have."""
+    return ErrorModel(1.0, np.diag(np.repeat([prior_sigma_m**2, np.radians(prior_sigma_deg) ** 2], 3)), 0)
+
+
+def in_camera_axes(map_from_camera: Pose, vector_or_covariance: Array) -> Array:
+    """A (6,) error or (6, 6) covariance in map axes, turned into the camera's."""
+    turn = Pose(map_from_camera.rotation.T, np.zeros(3))
+    if np.ndim(vector_or_covariance) == 2:
+        return transport_to_left(turn, vector_or_covariance)
+    return np.concatenate([turn.rotation @ vector_or_covariance[:3], turn.rotation @ vector_or_covariance[3:]])

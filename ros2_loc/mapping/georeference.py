@@ -1,0 +1,100 @@
+"""Where a map lies on the earth, and how long its metre is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ros2_loc.core.alignment import align
+from ros2_loc.core.geodesy import GeoOrigin, enu_from_geodetic
+from ros2_loc.core.pose import Array, Pose
+from ros2_loc.io.image_sequence import ImageSequence
+from ros2_loc.mapping.sfm import Structure
+
+MIN_FIXES = 5
+MAX_GAP_NS = 200_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Georeference:
+    """ENU origin and the map's frame in it; `metric` is False when nothing fixed the scale."""
+
+    origin: GeoOrigin | None
+    enu_from_map: Pose
+    metric: bool
+
+    @staticmethod
+    def none(metric: bool = True) -> Georeference:
+        """A map that does not know where on earth it is."""
+        return Georeference(None, Pose.identity(), metric)
+
+
+def positions_in_enu(sequence: ImageSequence) -> tuple[GeoOrigin, Array, Array] | None:
+    """Origin (the first fix), images (K,) that have a fix within 0.2 s, and their ENU positions (K, 3); None with fewer than 5."""
+    if len(sequence.fixes) < MIN_FIXES:
+        return None
+    first = sequence.fixes[0]
+    origin = GeoOrigin(first.lat_deg, first.lon_deg, first.alt_m)
+    stamps = np.array([f.stamp_ns for f in sequence.fixes], dtype=np.int64)
+    enu = np.stack([enu_from_geodetic(origin, f.lat_deg, f.lon_deg, f.alt_m) for f in sequence.fixes])
+    order = np.argsort(stamps, kind="stable")
+    stamps, enu = stamps[order], enu[order]
+    after = np.clip(np.searchsorted(stamps, sequence.stamps_ns), 1, len(stamps) - 1)
+    near = (sequence.stamps_ns >= stamps[0]) & (sequence.stamps_ns <= stamps[-1]) & (stamps[after] - stamps[after - 1] <= 10 * MAX_GAP_NS)
+    if near.sum() < MIN_FIXES:
+        return None
+    span = np.maximum(stamps[after] - stamps[after - 1], 1)
+    fraction = ((sequence.stamps_ns - stamps[after - 1]) / span)[:, None]
+    interpolated = (1.0 - fraction) * enu[after - 1] + fraction * enu[after]
+    return origin, np.flatnonzero(near), interpolated[near]
+
+
+def locate_posed_map(sequence: ImageSequence) -> Georeference:
+    """For a map in the frame of its given poses: the rigid transform to ENU that fits the fixes, the frame itself unchanged."""
+    found = positions_in_enu(sequence)
+    if found is None:
+        return Georeference.none()
+    origin, images, enu = found
+    own = np.array([sequence.map_from_base[i].translation for i in images])  # type: ignore[union-attr]
+    if not _spread(own):
+        return Georeference.none()
+    _, enu_from_map = align(own, enu, with_scale=False)
+    return Georeference(origin, enu_from_map, True)
+
+
+def place_free_structure(sequence: ImageSequence, structure: Structure) -> tuple[Georeference, Structure]:
+    """For structure from motion: scale and frame from the fixes (then the map is ENU), else from odometry, else arbitrary."""
+    centres = {int(i): pose.inverse().translation for i, pose in zip(structure.images, structure.camera_from_map)}
+    found = positions_in_enu(sequence)
+    if found is not None:
+        origin, images, enu = found
+        common = [k for k, i in enumerate(images) if int(i) in centres]
+        own = np.array([centres[int(images[k])] for k in common])
+        if len(common) >= MIN_FIXES and _spread(own):
+            return Georeference(origin, Pose.identity(), True), _moved(structure, *align(own, enu[common], with_scale=True))
+    posed = [i for i in centres if sequence.odom_from_base[i] is not None]
+    if len(posed) >= MIN_FIXES:
+        own = np.array([centres[i] for i in posed])
+        odom = np.array([(sequence.odom_from_base[i] @ sequence.base_from_camera).translation for i in posed])  # type: ignore[operator]
+        if _spread(own) and _spread(odom):
+            return Georeference.none(), _moved(structure, *align(own, odom, with_scale=True))
+    return Georeference.none(metric=False), structure
+
+
+def _spread(points: Array) -> bool:
+    """Whether the points (K, 3) span more than a line: else the rotation about it is not determined."""
+    singular = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    return bool(singular[1] > 1e-3 * singular[0] and singular[0] > 0)
+
+
+def _moved(structure: Structure, scale: float, target_from_map: Pose) -> Structure:
+    """The structure scaled, then moved."""
+    assert math.isfinite(scale) and scale > 0
+    poses = []
+    for camera_from_map in structure.camera_from_map:
+        map_from_camera = camera_from_map.inverse()
+        scaled = Pose(map_from_camera.rotation, scale * map_from_camera.translation)
+        poses.append((target_from_map @ scaled).inverse())
+    return replace(structure, camera_from_map=poses, points_m=target_from_map.apply(scale * structure.points_m))

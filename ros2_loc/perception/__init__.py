@@ -1,0 +1,1 @@
+"""Adapters from images to records: keypoints, matches, whole-image descriptors, detections."""

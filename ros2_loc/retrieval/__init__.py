@@ -1,0 +1,1 @@
+"""From a query to candidate places: index and re-rankers."""

@@ -1,0 +1,1 @@
+"""Re-rankers of candidate places."""
