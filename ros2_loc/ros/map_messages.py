@@ -73,7 +73,8 @@ def _frustum_depth_m(sparse_map: SparseMap) -> float:
 def _frustum(camera: Camera, depth_m: float) -> NDArray[np.float64]:
     """(16, 3) m: the ends of the 8 edges of the image's pyramid, in the camera."""
     w, h = float(camera.width), float(camera.height)
-    corners = np.column_stack([camera.undistorted().unproject([[0, 0], [w, 0], [w, h], [0, h]]), np.ones(4)]) * depth_m
+    pixels = np.array([[0, 0], [w, 0], [w, h], [0, h]])
+    corners = np.column_stack([camera.undistorted().unproject(pixels), np.ones(4)]) * depth_m
     edges = [(np.zeros(3), corner) for corner in corners] + [(corners[i], corners[(i + 1) % 4]) for i in range(4)]
     return np.array(edges).reshape(-1, 3)
 
