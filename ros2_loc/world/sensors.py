@@ -1,0 +1,81 @@
+"""What the vehicle's other sensors say: odometry that drifts, with the covariance that it really has, and positions by satellite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ros2_loc.core.geodesy import GeoFix, GeoOrigin, geodetic_from_enu
+from ros2_loc.core.pose import Pose, compose_covariance, so3_log
+from ros2_loc.world.drive import Drive
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class OdometryNoise:
+    """Random walk of each axis of base_link: standard deviation after one second. The defaults are those of a car with wheel encoders and a
+    simple gyroscope: about 1 % of the way, 2 degrees after half a minute."""
+
+    along_m: float = 0.05
+    across_m: float = 0.02
+    up_m: float = 0.01
+    roll_pitch_rad: float = 0.0006
+    yaw_rad: float = 0.006
+
+    @property
+    def density(self) -> Array:
+        """(6, 6) covariance per second of an increment, axes of base_link, ROS order."""
+        sigmas = [self.along_m, self.across_m, self.up_m, self.roll_pitch_rad, self.roll_pitch_rad, self.yaw_rad]
+        return np.diag(np.square(sigmas))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OdometrySample:
+    """One reading.
+
+    Attributes:
+        stamp_ns: time.
+        odom_from_base: pose since the start, where it was the identity.
+        covariance: (6, 6) of that pose, ROS order, axes of odom.
+        twist: (6,) linear m/s and angular rad/s, axes of base_link; twist_covariance (6, 6).
+    """
+
+    stamp_ns: int
+    odom_from_base: Pose
+    covariance: Array
+    twist: Array
+    twist_covariance: Array
+
+
+def measure_odometry(drive: Drive, rate_hz: float = 20.0, noise: OdometryNoise | None = None, seed: int = 0) -> list[OdometrySample]:
+    """Odometry of a drive: true increments, each disturbed by white noise; the covariances say exactly that, to first order."""
+    density = (noise or OdometryNoise()).density
+    rng = np.random.default_rng([seed, 11])
+    stamps = drive.stamps(rate_hz)
+    pose, covariance = Pose.identity(), np.eye(6) * 1e-9
+    samples = [OdometrySample(int(stamps[0]), pose, covariance, np.zeros(6), density * rate_hz)]
+    before = drive.at(int(stamps[0]))
+    for last, now in zip(stamps[:-1], stamps[1:], strict=True):
+        seconds = float(now - last) * 1e-9
+        after = drive.at(int(now))
+        step = (before.inverse() @ after).perturbed(np.sqrt(np.diag(density) * seconds) * rng.standard_normal(6))
+        covariance = compose_covariance(pose, covariance, step, density * seconds)
+        pose, before = pose @ step, after
+        twist = np.concatenate([step.translation, so3_log(step.rotation)]) / seconds
+        samples.append(OdometrySample(int(now), pose, covariance, twist, density / seconds))
+    return samples
+
+
+def measure_fixes(drive: Drive, origin: GeoOrigin, rate_hz: float = 1.0, sigma_m: tuple[float, float, float] = (1.2, 1.2, 2.5), seed: int = 0) -> list[GeoFix]:
+    """Positions of base_link's origin by satellite with independent noise of sigma (east, north, up), which their covariance states."""
+    rng = np.random.default_rng([seed, 12])
+    covariance = np.diag(np.square(sigma_m))
+    fixes = []
+    for stamp in drive.stamps(rate_hz):
+        place = drive.at(int(stamp)).translation + rng.standard_normal(3) * sigma_m
+        lat, lon, alt = geodetic_from_enu(origin, place)
+        fixes.append(GeoFix(int(stamp), float(lat), float(lon), float(alt), covariance))
+    return fixes
