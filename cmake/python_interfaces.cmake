@@ -1,23 +1,6 @@
 # Messages for Python alone: setup.py builds ros2_loc and interfaces/* through this; colcon never does.
 
-# ROS wheels from PyPI name include folders of the machine they were made on, and CMake refuses a target with a
-# missing include folder; these are dropped. On an ordinary ROS there is nothing to drop.
-function(_drop_missing_includes)
-  get_property(_targets DIRECTORY PROPERTY IMPORTED_TARGETS)
-  foreach(_target IN LISTS _targets)
-    get_target_property(_dirs ${_target} INTERFACE_INCLUDE_DIRECTORIES)
-    if(NOT _dirs)
-      continue()
-    endif()
-    set(_kept "")
-    foreach(_dir IN LISTS _dirs)
-      if(NOT IS_ABSOLUTE "${_dir}" OR EXISTS "${_dir}")
-        list(APPEND _kept "${_dir}")
-      endif()
-    endforeach()
-    set_target_properties(${_target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${_kept}")
-  endforeach()
-endfunction()
+include(${CMAKE_CURRENT_LIST_DIR}/drop_missing_includes.cmake)
 
 # python_interfaces(<packages that the messages refer to>...): generates, compiles and exports msg/*.msg of this project.
 macro(python_interfaces)
@@ -33,5 +16,5 @@ macro(python_interfaces)
   file(GLOB _interfaces RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS msg/*.msg)
   rosidl_generate_interfaces(${PROJECT_NAME} ${_interfaces} DEPENDENCIES ${ARGN})
   ament_package()
-  cmake_language(DEFER CALL _drop_missing_includes)
+  drop_missing_includes_at_end()
 endmacro()

@@ -1,0 +1,22 @@
+# ROS wheels from PyPI name include folders of the machine they were made on, and CMake refuses a target with a
+# missing include folder; these are dropped once all targets are known. On an ordinary ROS there is nothing to drop.
+function(_drop_missing_includes)
+  get_property(_targets DIRECTORY PROPERTY IMPORTED_TARGETS)
+  foreach(_target IN LISTS _targets)
+    get_target_property(_dirs ${_target} INTERFACE_INCLUDE_DIRECTORIES)
+    if(NOT _dirs)
+      continue()
+    endif()
+    set(_kept "")
+    foreach(_dir IN LISTS _dirs)
+      if(NOT IS_ABSOLUTE "${_dir}" OR EXISTS "${_dir}")
+        list(APPEND _kept "${_dir}")
+      endif()
+    endforeach()
+    set_target_properties(${_target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${_kept}")
+  endforeach()
+endfunction()
+
+macro(drop_missing_includes_at_end)
+  cmake_language(DEFER CALL _drop_missing_includes)
+endmacro()
