@@ -7,7 +7,9 @@ from typing import Literal
 
 from ros2_loc.core.pose import Pose
 from ros2_loc.errors import DataError
-from ros2_loc.io import kitti
+from ros2_loc.io import bags, kitti
+from ros2_loc.io.bag_reader import is_bag
+from ros2_loc.io.bag_sequences import BagOptions, open_bag
 from ros2_loc.io.image_folders import FolderOptions, open_image_folder
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.io.seven_scenes import is_seven_scenes, open_seven_scenes
@@ -25,6 +27,10 @@ def open_sequence(
     camera_height_m: float | None = None,
     rate_hz: float | None = None,
     image_folder: str | None = None,
+    image_topic: str | None = None,
+    poses_topic: str | None = None,
+    odometry_topic: str | None = None,
+    base_frame: str = bags.BASE_FRAME,
     every: int = 1,
     start: int = 0,
     stop: int | None = None,
@@ -33,31 +39,30 @@ def open_sequence(
 
     Args:
         path: folder of images, KITTI odometry sequence, KITTI raw drive, 7-Scenes folder, or bag (folder, .db3, .mcap).
-        poses: file of poses in KITTI or TUM form, for folders of images; they go before those that the recording has.
+        poses: file of poses in KITTI or TUM form (for a bag: TUM, of base_link); goes before those of the recording.
         camera: calibration file (see `read_camera`); goes before that of the recording.
-        poses_of: what the poses of a TUM file are of: the camera's optical frame, or base_link. KITTI's are always the camera's.
+        poses_of: what the poses of a file beside a folder of images are of: the camera's optical frame, or base_link.
         base_from_camera: mounting of the camera, where the recording has none; default: at base_link, looking along its x axis.
         camera_height_m: height of that default over base_link; default: 1.65 for poses in KITTI form, else 0.
         rate_hz: images per second, where no times are known; default 10 (7-Scenes: 30).
         image_folder: camera of a KITTI folder, for instance "image_2".
+        image_topic, poses_topic, odometry_topic, base_frame: of a bag, see `BagOptions`.
         every, start, stop: every Nth image of those from number `start` to before `stop` in the recording's order.
 
     Raises:
         DataError: anything missing, damaged or contradictory, in one line.
     """
     path = Path(path)
-    options = FolderOptions(
-        poses=None if poses is None else Path(poses),
-        camera=None if camera is None else Path(camera),
-        poses_of=poses_of,
-        base_from_camera=base_from_camera,
-        camera_height_m=camera_height_m,
-        rate_hz=rate_hz,
-    )
-    return _range(_open(path, options, image_folder), every, start, stop)
+    poses = None if poses is None else Path(poses)
+    camera = None if camera is None else Path(camera)
+    if path.exists() and is_bag(path):
+        bag = BagOptions(image_topic, poses_topic, odometry_topic, poses, camera, base_from_camera, base_frame)
+        return _range(open_bag(path, bag), every, start, stop)
+    folder = FolderOptions(poses, camera, poses_of, base_from_camera, camera_height_m, rate_hz)
+    return _range(_open_folder(path, folder, image_folder), every, start, stop)
 
 
-def _open(path: Path, options: FolderOptions, image_folder: str | None) -> ImageSequence:
+def _open_folder(path: Path, options: FolderOptions, image_folder: str | None) -> ImageSequence:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; give a bag, a folder of images, or a KITTI or 7-Scenes folder")
     if path.is_file():
