@@ -150,6 +150,7 @@ class RejectionReason(str, Enum):
     FAR_FROM_PLACES = "far_from_places"
     BAD_INPUT = "bad_input"
     NO_TRANSFORM = "no_transform"
+    INTERNAL_ERROR = "internal_error"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

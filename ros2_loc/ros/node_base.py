@@ -12,6 +12,7 @@ import dataclasses
 import signal
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 
 from ros2_loc.errors import Ros2LocError
+from ros2_loc.ros.diagnostics import Diagnostics, Level, Report
 from ros2_loc.ros.params import Parameters, parameter
 
 try:
@@ -37,6 +39,8 @@ except ImportError:  # before Kilted
 
 _POLL_S = 0.2  # how long a stop may go unnoticed
 _THROTTLE_S = 5.0
+_DIAGNOSTICS_S = 1.0
+_FRESH_S = 10.0  # how long an error is shown as present
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +66,10 @@ class NodeBase(LifecycleNode):
         self._lifetimes: list[contextlib.ExitStack] = []
         self._throttled: dict[str, float] = {}
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._errors, self._last_error, self._error_s = 0, "", -float("inf")
         self._declared = Parameters(self, self.Parameters, self.parameters_changed)
 
-    # --- hooks of the nodes
+    # --- hooks of the nodes; `configure` adds its tasks to `self.diagnostics`
 
     def configure(self) -> None:
         """Load and check what the node needs, make publishers. Raises Ros2LocError when that is not possible."""
@@ -76,10 +81,10 @@ class NodeBase(LifecycleNode):
         """A live parameter was set; `self.params` has it already."""
 
     def failed(self, error: Exception) -> None:
-        """A callback or a worker raised: log it, throttled. Nodes add it to their diagnostics."""
-        self.log_throttled("error", one_line(error), str(type(error)))
-        if not isinstance(error, Ros2LocError):
-            self.get_logger().debug("".join(traceback.format_exception(error)))
+        """A callback or a worker raised: it goes to the log (throttled, where it was raised) and to the diagnostics. Any thread."""
+        self._errors, self._last_error, self._error_s = self._errors + 1, one_line(error), self._now_s()
+        where = "" if isinstance(error, Ros2LocError) else f" {_origin(error)}"
+        self.log_throttled("error", one_line(error) + where, type(error).__name__ + where)
 
     # --- what nodes make, each freed with the phase it was made in
 
@@ -117,7 +122,7 @@ class NodeBase(LifecycleNode):
 
     def log_throttled(self, severity: str, text: str, key: str = "") -> None:
         """Log a line at most every 5 s for each `key` (the text itself when there is none)."""
-        now = self._steady.now().nanoseconds * 1e-9
+        now = self._now_s()
         if now - self._throttled.get(key or text, -_THROTTLE_S) < _THROTTLE_S:
             return
         if len(self._throttled) > 1000:  # texts with numbers in them
@@ -146,7 +151,7 @@ class NodeBase(LifecycleNode):
             self._end_phase()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._begin_phase(self.configure)
+        return self._begin_phase(self._configure)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._begin_phase(self.activate)
@@ -162,6 +167,22 @@ class NodeBase(LifecycleNode):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.stop()
         return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        self.diagnostics = Diagnostics(self)
+        self.own(self.diagnostics.close)
+        self.diagnostics.add("errors", self._diagnose_errors)
+        self.every(_DIAGNOSTICS_S, self.diagnostics.publish)
+        self.configure()
+
+    def _diagnose_errors(self) -> Report:
+        values = {"count": self._errors, "last": self._last_error or "none"}
+        if self._now_s() - self._error_s < _FRESH_S:
+            return Report(Level.ERROR, self._last_error, values)
+        return Report(Level.OK, "no errors" if not self._errors else f"{self._errors} so far, none lately", values)
+
+    def _now_s(self) -> float:
+        return self._steady.now().nanoseconds * 1e-9
 
     def _begin_phase(self, hook: Callable[[], None]) -> TransitionCallbackReturn:
         self._lifetimes.append(contextlib.ExitStack())
@@ -195,6 +216,12 @@ def one_line(error: BaseException) -> str:
     """What an error says, in one line; errors that are not ours also say their type."""
     text = " ".join(str(error).split())
     return text if isinstance(error, Ros2LocError) else f"{type(error).__name__}: {text}"
+
+
+def _origin(error: BaseException) -> str:
+    """File and line that raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 
 def run(makers: Sequence[Callable[[], NodeBase]], args: Sequence[str] | None = None) -> int:

@@ -13,8 +13,6 @@ RELIABILITIES = ("reliable", "best_effort")
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # poses, status, paths: few, and none may be missed
 RESULT = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-# odometry and Imu: a worker that is busy for a second must find all of it
-ODOMETRY = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 CLOCK = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 TF = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 TF_STATIC = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -24,6 +22,11 @@ def image_qos(reliability: str = "reliable", depth: int = 1) -> QoSProfile:
     """For images: `reliable`, as Fast DDS without a profile loses nearly every large best-effort message, or `best_effort`."""
     policy = ReliabilityPolicy.BEST_EFFORT if reliability == "best_effort" else ReliabilityPolicy.RELIABLE
     return QoSProfile(depth=depth, reliability=policy)
+
+
+def odometry_qos(reliability: str = "reliable") -> QoSProfile:
+    """For odometry and Imu: a node that is busy for a second must still find all of it."""
+    return image_qos(reliability, depth=200)
 
 
 def recorded_qos(topic: str, offered: list[Any], depth: int = 100) -> QoSProfile:

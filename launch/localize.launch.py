@@ -1,0 +1,77 @@
+"""Localize a camera in a map: `ros2 launch ros2_loc localize.launch.py map:=/maps/town` (arguments: `--show-args`).
+
+The arguments and nodes are those of ros2_loc/graph.py, which `ros2-loc run` starts as well where there is no `launch`.
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
+from launch.conditions import IfCondition, UnlessCondition
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution, PythonExpression
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from ros2_loc import graph
+from ros2_loc.config import share_folder
+
+GRAPH = graph.LOCALIZE
+
+
+def generate_launch_description():
+    """Arguments, environment, then one action for each node: its own process, or the container's."""
+    profile, path = graph.profile_variable()
+    return LaunchDescription(
+        [
+            *[declared(argument) for argument in GRAPH.arguments],
+            SetEnvironmentVariable(profile, EnvironmentVariable(profile, default_value=str(path))),
+            *[action(node, condition(node)) for node in GRAPH.nodes],
+            action(GRAPH.container(), IfCondition(LaunchConfiguration(GRAPH.flag_of_container))),
+        ]
+    )
+
+
+def declared(argument):
+    """A launch argument with its default, which may depend on an earlier argument, and its choices."""
+    if isinstance(argument.default, graph.IsSet):
+        return DeclareLaunchArgument(argument.name, default_value=is_set(argument.default.name), description=argument.description)
+    default = str(graph.node_config_folder({})) if argument.name == "node_config" else argument.default
+    return DeclareLaunchArgument(argument.name, default_value=default, description=argument.description, choices=argument.choices or None)
+
+
+def action(node, only_if):
+    """The launch action of a node of the graph."""
+    kind = LifecycleNode if node.package == "ros2_loc" and node.executable != "container" else Node
+    named = {} if node.executable == "container" else {"name": node.name, "namespace": ""}
+    settings = [PathJoinSubstitution([LaunchConfiguration("node_config"), name]) for name in GRAPH.config_names(node)]
+    return kind(
+        package=node.package,
+        executable=node.executable,
+        parameters=[*settings, {key: value(given) for key, given in node.parameters.items()}],
+        remappings=[(topic, LaunchConfiguration(target.name)) for topic, target in node.remappings.items()],
+        arguments=[str(share_folder() / a) if a.startswith("rviz/") else a for a in node.arguments],
+        ros_arguments=["--log-level", LaunchConfiguration("log_level")] if node.package == "ros2_loc" else [],
+        output="screen",
+        condition=only_if,
+        on_exit=[Shutdown(reason=f"{node.name} has ended")] if node.required else None,
+        **named,
+    )
+
+
+def condition(node):
+    """When the node is part of the graph as a process of its own."""
+    if isinstance(node.when, graph.IsSet):
+        return IfCondition(is_set(node.when.name))
+    if node.when is not None:
+        return IfCondition(LaunchConfiguration(node.when.name))
+    return UnlessCondition(LaunchConfiguration(GRAPH.flag_of_container)) if node.contained else None
+
+
+def value(given):
+    """A parameter's value: a plain one as it is, an argument's as a substitution of the right type."""
+    if not isinstance(given, graph.Ref):
+        return given
+    return ParameterValue(LaunchConfiguration(given.name), value_type=given.kind)
+
+
+def is_set(name):
+    """'true' when the argument is not empty, else 'false'."""
+    return PythonExpression(["'false' if '''", LaunchConfiguration(name), "''' == '' else 'true'"])

@@ -1,0 +1,252 @@
+"""Node map_localizer: camera images and a map in, poses with covariance out. Topics, QoS and parameters: docs/nodes.md."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from ros2_loc.core.types import Frame, PoseEstimate, Rejection, RejectionReason
+from ros2_loc.errors import Ros2LocError
+from ros2_loc.localization.fusion import FusionState
+from ros2_loc.localization.map_localizer import Localization, MapLocalizer
+from ros2_loc.localization.pipeline import load_pipeline
+from ros2_loc.mapping.sparse_map import SparseMap
+from ros2_loc.ros import conversions, qos
+from ros2_loc.ros.diagnostics import Level, RateMeter, Report
+from ros2_loc.ros.frames import FrameBuilder
+from ros2_loc.ros.mailbox import Worker
+from ros2_loc.ros.node_base import BaseParameters, NodeBase, one_line, run
+from ros2_loc.ros.params import parameter
+from ros2_loc.ros.prior import PriorKeeper
+from ros2_loc.ros.tf import TransformReader
+from ros2_loc.visualization.overlay import OverlayStatus, draw_overlay
+
+_JUMP_BACK_NS = 500_000_000  # images may come out of order by less
+_SILENT_S = 3.0
+
+
+@dataclass(frozen=True)
+class MapLocalizerParameters(BaseParameters):
+    """Parameters of map_localizer."""
+
+    map: str = parameter("", "folder of the map (`ros2-loc map build`)")
+    pipeline: str = parameter("default", "name of a pipeline in config/pipelines, or the path of a YAML file")
+    device: str = parameter("cpu", "where networks run", choices=("cpu", "cuda"))
+    map_frame: str = parameter("map", "frame that the poses are given in")
+    base_frame: str = parameter("base_link", "frame whose pose is estimated")
+    image_transport: str = parameter("raw", "raw: Image; compressed: CompressedImage on <image>/compressed", choices=("raw", "compressed"))
+    image_reliability: str = parameter("reliable", "QoS of the image subscription", choices=qos.RELIABILITIES)
+    rectified: bool = parameter(False, "the images are rectified: the camera is P of camera_info, not K and D")
+    transform_patience_s: float = parameter(0.2, "how long the worker waits for the camera's transform, s", minimum=0.0, maximum=5.0)
+    prior: str = parameter("fusion", "look first near the fused pose, the own last pose, or everywhere", choices=("fusion", "own", "none"))
+    prior_max_age_s: float = parameter(1.0, "a pose further from the image's stamp is no prior, s", minimum=0.0)
+    prior_speed_m_s: float = parameter(15.0, "how fast the base may move between prior and image, m/s", minimum=0.0)
+    prior_turn_rad_s: float = parameter(0.7, "how fast it may turn, rad/s", minimum=0.0)
+
+
+class MapLocalizerNode(NodeBase):
+    """Callbacks put the newest image into a mailbox; a worker localizes it and publishes with the image's stamp."""
+
+    Parameters = MapLocalizerParameters
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("map_localizer", **options)
+
+    def configure(self) -> None:
+        """Load map and pipeline; refuse a map that was built with other features."""
+        p: MapLocalizerParameters = self.params
+        if not p.map:
+            raise Ros2LocError("parameter 'map' is empty: name the folder of a map, for instance -p map:=/maps/town")
+        self._messages = conversions.own_messages()
+        started = time.perf_counter()
+        self._map = SparseMap.load(p.map)
+        self._localizer = MapLocalizer(self._map, load_pipeline(p.pipeline), p.device)
+        self._state_names = {getattr(self._messages.LocalizationStatus, state.name): state.value for state in FusionState}
+        self._statistics = _Statistics()
+        self._pose_publisher = self.publish(PoseWithCovarianceStamped, "localization/map_pose", qos.RESULT)
+        self._status_publisher = self.publish(self._messages.LocalizationStatus, "localization/status", qos.RESULT)
+        self._places_publisher = self.publish(self._messages.RetrievedPlaces, "localization/places", qos.RESULT)
+        self._place_poses_publisher = self.publish(PoseArray, "localization/place_poses", qos.RESULT)
+        self._overlay_publisher = self.publish(Image, "localization/matches_image", qos.image_qos())
+        self.diagnostics.add("input", self._diagnose_input)
+        self.diagnostics.add("localization", self._statistics.report)
+        self.get_logger().info(f"map {p.map}: {len(self._map.places)} places, loaded in {time.perf_counter() - started:.1f} s")
+
+    def activate(self) -> None:
+        """Subscribe, and start the worker."""
+        p: MapLocalizerParameters = self.params
+        self._images, self._newest_ns, self._epoch = RateMeter(), 0, 0
+        self._state, self._state_name = self._messages.LocalizationStatus.INITIALIZING, ""
+        self._prior = PriorKeeper(p.prior_max_age_s, p.prior_speed_m_s, p.prior_turn_rad_s)
+        transforms = TransformReader(self)
+        self.own(transforms.close)
+        self._frames = FrameBuilder(transforms, p.base_frame, rectified=p.rectified, patience_s=p.transform_patience_s)
+        self._worker: Worker[tuple[Any, float, int]] = Worker("localize", self._work, self.failed)
+        self.own(self._stop_worker)
+        self._subscribe(p)
+
+    def _subscribe(self, p: MapLocalizerParameters) -> None:
+        self.subscribe(CameraInfo, "camera/camera_info", self._frames.camera_info, qos.image_qos(p.image_reliability))
+        topic, message = "camera/image_raw", Image
+        if p.image_transport == "compressed":  # as image_transport does: who remaps the image remaps its compressed form
+            topic, message = f"{self.resolve_topic_name(topic)}/compressed", CompressedImage
+        self.subscribe(message, topic, self._on_image, qos.image_qos(p.image_reliability))
+        if p.prior == "fusion":
+            self.subscribe(PoseWithCovarianceStamped, "localization/pose", self._on_fused_pose, qos.RESULT)
+            self.subscribe(self._messages.LocalizationStatus, "localization/state", self._on_state, qos.LATCHED)
+
+    def _stop_worker(self) -> None:
+        if not self._worker.stop():
+            self.get_logger().warning("the worker is still busy with an image; its result is thrown away")
+        self._epoch += 1
+
+    # --- callbacks: they note and return
+
+    def _on_image(self, message: Any) -> None:
+        self._images.tick()
+        stamp_ns = conversions.ns_from_stamp(message.header.stamp)
+        if stamp_ns < self._newest_ns - _JUMP_BACK_NS:
+            self.get_logger().info(f"time went back by {(self._newest_ns - stamp_ns) * 1e-9:.1f} s: starting anew")
+            self._epoch += 1
+            self._prior.forget()
+            self._newest_ns = 0
+        self._newest_ns = max(stamp_ns, self._newest_ns)
+        self._worker.mailbox.put((message, time.perf_counter(), self._epoch))
+
+    def _on_fused_pose(self, message: PoseWithCovarianceStamped) -> None:
+        if message.header.frame_id == self.params.map_frame:
+            self._prior.offer(conversions.estimate_from_message(message, "pose_fusion"))
+
+    def _on_state(self, message: Any) -> None:
+        self._state, self._state_name = message.state, self._state_names.get(message.state, "")
+        if message.state != message.TRACKING:
+            self._prior.forget()
+
+    # --- the worker's thread
+
+    def _work(self, item: tuple[Any, float, int]) -> None:
+        message, received_s, epoch = item
+        frame = self._frames.build(message)
+        localization = Localization(frame) if isinstance(frame, Rejection) else self._localize(frame)
+        if epoch != self._epoch:  # time jumped or the node was deactivated meanwhile
+            return
+        self._statistics.add(localization, time.perf_counter() - received_s)
+        self._publish_result(localization)
+        if isinstance(frame, Frame) and self._overlay_publisher.get_subscription_count():
+            overlay = self._overlay(frame, localization)
+            self._overlay_publisher.publish(conversions.image_from_rgb(overlay, frame.stamp_ns, message.header.frame_id))
+
+    def _localize(self, frame: Frame) -> Localization:
+        try:
+            return self._localizer.localize(frame, self._prior.at(frame.stamp_ns))
+        except Exception as error:  # whatever one image does: it gets a status, and the next one is tried
+            self.failed(error)
+            reason = RejectionReason.BAD_INPUT if isinstance(error, Ros2LocError) else RejectionReason.INTERNAL_ERROR
+            return Localization(Rejection(frame.stamp_ns, reason, one_line(error)))
+
+    def _publish_result(self, localization: Localization) -> None:
+        frame_id, result = self.params.map_frame, localization.result
+        if isinstance(result, PoseEstimate):
+            self._pose_publisher.publish(conversions.estimate_to_message(result, frame_id))
+            if self.params.prior == "own":
+                self._prior.offer(result)
+        elif result.reason in (RejectionReason.BAD_INPUT, RejectionReason.NO_TRANSFORM):
+            self.log_throttled("warn", f"{result.reason.value}: {result.detail}", result.reason.value + result.detail[:40])
+        status = conversions.localization_status(localization, state=self._state, source=self.get_name(), frame_id=frame_id)
+        self._status_publisher.publish(status)
+        if self._places_publisher.get_subscription_count() or self._place_poses_publisher.get_subscription_count():
+            places = conversions.retrieved_places(localization, self._map.places, frame_id)
+            self._places_publisher.publish(places)
+            self._place_poses_publisher.publish(PoseArray(header=places.header, poses=[place.pose for place in places.places]))
+
+    def _overlay(self, frame: Frame, localization: Localization) -> NDArray[np.uint8]:
+        place = "" if localization.best_place is None else self._map.places[localization.best_place].name
+        status = OverlayStatus(localization.result, self._state_name, localization.num_matches, place, localization.stage_s)
+        return draw_overlay(frame.image, status, localization.inlier_pixels_px, localization.keypoints_px)
+
+    # --- diagnostics
+
+    def _diagnose_input(self) -> Report:
+        if not hasattr(self, "_images"):
+            return Report(Level.OK, "not active")
+        topic = self.resolve_topic_name("camera/image_raw")
+        age_s = self._images.age_s
+        values = {
+            "image rate (Hz)": self._images.rate_hz,
+            "age of the last image (s)": age_s,
+            "images replaced by newer ones": self._worker.mailbox.replaced,
+            "camera_info": "received" if self._frames.is_calibrated else "missing",
+        }
+        if age_s is None or age_s > _SILENT_S:
+            return Report(Level.WARN, f"no images on {topic}" + ("" if age_s is None else f" for {age_s:.0f} s"), values)
+        if not self._frames.is_calibrated:
+            return Report(Level.ERROR, f"no camera_info on {self.resolve_topic_name('camera/camera_info')}", values)
+        return Report(Level.OK, f"{values['image rate (Hz)']:.1f} images/s", values)
+
+
+class _Statistics:
+    """What became of the frames, for /diagnostics. Any thread may add and ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._frames = RateMeter()
+        self._accepted, self._rejected = 0, Counter[str]()
+        self._recent: deque[bool] = deque(maxlen=20)
+        self._stages: deque[dict[str, float]] = deque(maxlen=20)
+        self._latencies_s: deque[float] = deque(maxlen=20)
+        self._last: Localization | None = None
+
+    def add(self, localization: Localization, latency_s: float) -> None:
+        """Count one frame; latency from the arrival of the image to its result."""
+        accepted = isinstance(localization.result, PoseEstimate)
+        self._frames.tick()
+        with self._lock:
+            self._last = localization
+            self._recent.append(accepted)
+            self._latencies_s.append(latency_s)
+            self._stages.append(localization.stage_s)
+            self._accepted += accepted
+            if isinstance(localization.result, Rejection):
+                self._rejected[localization.result.reason.value] += 1
+
+    def report(self) -> Report:
+        """WARN when most of the last frames were rejected."""
+        with self._lock:
+            if self._last is None:
+                return Report(Level.OK, "no image yet")
+            values: dict[str, Any] = {
+                "rate (Hz)": self._frames.rate_hz,
+                "latency (s)": sum(self._latencies_s) / len(self._latencies_s),
+                "accepted": self._accepted,
+                **{f"rejected: {reason}": count for reason, count in sorted(self._rejected.items())},
+                **{f"stage {name} (s)": seconds for name, seconds in self._mean_stages().items()},
+            }
+            result = self._last.result
+            share = sum(self._recent) / len(self._recent)
+        if isinstance(result, PoseEstimate):
+            values |= {"inliers": result.num_inliers, "sigma (m)": result.sigma_m, "sigma (rad)": result.sigma_rad}
+        else:
+            values |= {"last rejection": f"{result.reason.value}: {result.detail}"}
+        text = f"{share:.0%} of the last {len(self._recent)} images localized"
+        return Report(Level.OK if share >= 0.5 else Level.WARN, text, values)
+
+    def _mean_stages(self) -> dict[str, float]:
+        names = dict.fromkeys(name for stages in self._stages for name in stages)
+        return {name: sum(s.get(name, 0.0) for s in self._stages) / len(self._stages) for name in names}
+
+
+def main() -> int:
+    """Run the node until it is told to stop."""
+    return run([MapLocalizerNode])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
