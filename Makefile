@@ -20,7 +20,7 @@ ifdef _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE LD_LIBRARY_PATH AMENT_PREFIX_PATH
 endif
 
-.PHONY: install demo test test-slow check clean
+.PHONY: install demo test style types quick test-slow clean
 .DEFAULT_GOAL := test
 
 install: $(INSTALLED)
@@ -32,11 +32,16 @@ $(INSTALLED): $(SOURCES)
 demo: install
 	@$(IN_VENV) ros2-loc demo $(ARGS)
 
-check: install
+# `make -k test` goes on to the next of these three when one has failed.
+test: style types quick
+
+style: install
 	@$(IN_VENV) ruff check .
+
+types: install
 	@$(IN_VENV) mypy
 
-test: check
+quick: install
 	@$(IN_VENV) python -m pytest $(ARGS)
 
 test-slow: install
