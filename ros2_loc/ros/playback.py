@@ -39,11 +39,11 @@ class PlaybackClock:
             self._max_late_s = 0.0
 
     def wait_until(self, stamp_ns: int) -> bool:
-        """Wait until it is `stamp_ns`; False when the clock was closed."""
+        """Wait until it is `stamp_ns` and no pause; False when the clock was closed."""
         with self._changed:
             while not self._closed:
                 missing_s = (stamp_ns - self._now_ns()) * 1e-9 / self._rate
-                if missing_s <= 0:
+                if missing_s <= 0 and not self._paused:
                     self._max_late_s = max(self._max_late_s, -missing_s)
                     return True
                 self._changed.wait(None if self._paused else missing_s)

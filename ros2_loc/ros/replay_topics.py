@@ -13,6 +13,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.serialization import deserialize_message
+from rosbags.interfaces import Connection, Qos
 from sensor_msgs.msg import CompressedImage, Image
 
 from ros2_loc.ros.qos import recorded_qos
@@ -47,11 +48,11 @@ def message_class(msgtype: str) -> type | None:
 class ReplayTopics:
     """One publisher for each topic that is played; they take messages as they are in the bag."""
 
-    def __init__(self, node: Node, topics: Sequence[Any], selection: Selection, left_out: Sequence[str]) -> None:
+    def __init__(self, node: Node, connections: Sequence[Connection], selection: Selection, left_out: Sequence[str]) -> None:
         """
         Args:
             node: makes the publishers.
-            topics: of the bag, with `name`, `msgtype` and `offered_qos`.
+            connections: of the bag.
             selection: which of them.
             left_out: transforms "parent->child" that are taken out of /tf and /tf_static.
         """
@@ -60,9 +61,12 @@ class ReplayTopics:
         self._types: dict[str, type] = {}
         self._left_out = {tuple(name.strip() for name in pair.split("->")) for pair in left_out}
         self.unknown: dict[str, str] = {}
-        for topic in topics:
-            if topic.name in selection and topic.name not in self._publishers:
-                self._advertise(topic)
+        offers: dict[str, list[Qos]] = {c.topic: [] for c in connections}  # several, where several nodes published
+        for connection in connections:
+            offers[connection.topic] += getattr(connection.ext, "offered_qos_profiles", [])
+        for topic, msgtype in {c.topic: c.msgtype for c in connections}.items():
+            if topic in selection:
+                self._advertise(topic, msgtype, offers[topic])
 
     @property
     def names(self) -> frozenset[str]:
@@ -97,17 +101,17 @@ class ReplayTopics:
             self._node.destroy_publisher(publisher)
         self._publishers.clear()
 
-    def _advertise(self, topic: Any) -> None:
-        kind = message_class(topic.msgtype)
+    def _advertise(self, topic: str, msgtype: str, offered: list[Qos]) -> None:
+        kind = message_class(msgtype)
         if kind is None:
-            self.unknown[topic.name] = topic.msgtype
+            self.unknown[topic] = msgtype
             return
-        self._types[topic.name] = kind
-        self._publishers[topic.name] = self._node.create_publisher(kind, topic.name, recorded_qos(topic.name, topic.offered_qos))
+        self._types[topic] = kind
+        self._publishers[topic] = self._node.create_publisher(kind, topic, recorded_qos(topic, offered))
 
     def _without_left_out(self, raw: bytes, kind: type) -> Any:
         """The message without the transforms that are left out: as it was where there are none, None where nothing stays."""
-        message = deserialize_message(raw, kind)
+        message: Any = deserialize_message(raw, kind)
         kept = [t for t in message.transforms if (t.header.frame_id.lstrip("/"), t.child_frame_id.lstrip("/")) not in self._left_out]
         if len(kept) == len(message.transforms):
             return raw
