@@ -18,6 +18,8 @@ from ros2_loc.errors import DataError
 _MAGIC = b"\x89MCAP0\r\n"
 _FOOTER, _MESSAGE, _CHUNK, _MESSAGE_INDEX, _CHUNK_INDEX, _STATISTICS, _DATA_END = 0x02, 0x05, 0x06, 0x07, 0x08, 0x0B, 0x0F
 
+_STATEMENTS = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+
 
 def salvage(file: Path, folder: Path) -> tuple[Any, int]:
     """(something that `rosbags` reads like the file, number of its messages).
@@ -39,7 +41,7 @@ def _salvage_sqlite(file: Path, folder: Path) -> tuple[Path, int]:
     try:
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as source, closing(sqlite3.connect(copy)) as target:
             source.execute("PRAGMA writable_schema=ON")
-            for (statement,) in source.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'").fetchall():
+            for (statement,) in source.execute(_STATEMENTS).fetchall():
                 target.execute(statement)
             tables = [name for (name,) in target.execute("SELECT name FROM sqlite_master WHERE type='table'") if name != "messages"]
             for table in tables:

@@ -12,6 +12,7 @@ from ros2_loc.io.bag_reader import is_bag
 from ros2_loc.io.bag_sequences import BagOptions, open_bag
 from ros2_loc.io.image_folders import FolderOptions, open_image_folder
 from ros2_loc.io.image_sequence import ImageSequence
+from ros2_loc.io.kitti_raw import is_raw_drive, open_kitti_raw
 from ros2_loc.io.seven_scenes import is_seven_scenes, open_seven_scenes
 
 __all__ = ["ImageSequence", "open_sequence"]
@@ -57,9 +58,9 @@ def open_sequence(
     camera = None if camera is None else Path(camera)
     if path.exists() and is_bag(path):
         bag = BagOptions(image_topic, poses_topic, odometry_topic, poses, camera, base_from_camera, base_frame)
-        return _range(open_bag(path, bag), every, start, stop)
+        return in_range(open_bag(path, bag), every, start, stop)
     folder = FolderOptions(poses, camera, poses_of, base_from_camera, camera_height_m, rate_hz)
-    return _range(_open_folder(path, folder, image_folder), every, start, stop)
+    return in_range(_open_folder(path, folder, image_folder), every, start, stop)
 
 
 def _open_folder(path: Path, options: FolderOptions, image_folder: str | None) -> ImageSequence:
@@ -69,6 +70,8 @@ def _open_folder(path: Path, options: FolderOptions, image_folder: str | None) -
         raise DataError(f"{path}: is no bag (.db3, .mcap); give a bag or a folder of images")
     if is_seven_scenes(path):
         return open_seven_scenes(path, options)
+    if is_raw_drive(path):
+        return open_kitti_raw(path, options, image_folder)
     if kitti.is_odometry_folder(path):
         return open_kitti_odometry(path, options, image_folder)
     return open_image_folder(path, options)
@@ -91,7 +94,12 @@ def open_kitti_odometry(folder: str | Path, options: FolderOptions, image_folder
     return open_image_folder(found.images, options, found.times)
 
 
-def _range(sequence: ImageSequence, every: int, start: int, stop: int | None) -> ImageSequence:
+def in_range(sequence: ImageSequence, every: int, start: int, stop: int | None) -> ImageSequence:
+    """Every Nth image of those from number `start` to before `stop`.
+
+    Raises:
+        DataError: there are none, or the numbers make no sense.
+    """
     if every < 1 or start < 0:
         raise DataError(f"every must be at least 1 and start at least 0, got every={every}, start={start}")
     if (every, start, stop) == (1, 0, None):
