@@ -1,6 +1,6 @@
 """Camera intrinsics in COLMAP's models, and what happens to them when the image is resized or cropped.
 
-The distortion mathematics is pycolmap's. Pixel coordinates have the centre of the first pixel at (0.5, 0.5), as COLMAP and this whole package;
+The distortion mathematics is pycolmap's. Pixel coordinates have the centre of the first pixel at (0.5, 0.5), as COLMAP and this package;
 ROS and OpenCV intrinsics put it at (0, 0): `from_ros` and `ros_matrix` are the only places that know.
 """
 
@@ -53,7 +53,7 @@ class Camera:
         params: the model's parameters in COLMAP's order, principal point in the (0.5, 0.5) convention.
 
     Raises:
-        GeometryError: unknown model, wrong number of parameters, a size or focal length that is not positive, or a value that is not finite.
+        GeometryError: unknown model, wrong number of parameters, a size or focal length not positive, or a value not finite.
     """
 
     model: str
@@ -77,7 +77,7 @@ class Camera:
 
     @staticmethod
     def from_ros(width: int, height: int, k: ArrayLike, distortion_model: str = "", d: ArrayLike = ()) -> Camera:
-        """From the fields of a sensor_msgs/CameraInfo: K (9,) or (3, 3), `plumb_bob`, `rational_polynomial`, `equidistant`/`fisheye` or none.
+        """From the fields of sensor_msgs/CameraInfo: K (9,) or (3, 3); `plumb_bob`, `rational_polynomial`, `equidistant`/`fisheye` or none.
 
         Raises:
             GeometryError: an uncalibrated K, an unknown model, or too many coefficients.
@@ -136,7 +136,7 @@ class Camera:
         if self.model in ("SIMPLE_PINHOLE", "PINHOLE"):
             return k, "plumb_bob", [0.0] * 5
         if self.model in ("SIMPLE_RADIAL", "RADIAL"):
-            return k, "plumb_bob", (dist + [0.0])[:2] + [0.0] * 3
+            return k, "plumb_bob", [*dist, 0.0][:2] + [0.0] * 3
         if self.model == "OPENCV":
             return k, "plumb_bob", [*dist, 0.0]
         if self.model == "FULL_OPENCV":
@@ -183,12 +183,12 @@ class Camera:
         if n == 1 and abs(sx - sy) > 1e-3 * sx:
             raise GeometryError(f"{model} has one focal length and can't be stretched from {self.width}x{self.height} to {width}x{height}")
         focals = (fx * sx, fy * sy)[:n]
-        return Camera(model, width, height, focals + (cx * sx, cy * sy) + self.distortion)
+        return Camera(model, width, height, (*focals, cx * sx, cy * sy, *self.distortion))
 
     def cropped(self, x0: int, y0: int, width: int, height: int) -> Camera:
         """The camera of the window of width x height px whose first pixel is (x0, y0)."""
         (cx, cy), n = self.principal_point_px, _FOCALS[self.model]
-        return Camera(self.model, width, height, self.params[:n] + (cx - x0, cy - y0) + self.distortion)
+        return Camera(self.model, width, height, (*self.params[:n], cx - x0, cy - y0, *self.distortion))
 
     def undistorted(self) -> Camera:
         """The PINHOLE camera with the same size, focal lengths and principal point."""

@@ -25,7 +25,7 @@ BODY_FROM_OPTICAL.setflags(write=False)
 def skew(vector: ArrayLike) -> Array:
     """Cross-product matrices: (..., 3) -> (..., 3, 3) with `skew(a) @ b == cross(a, b)`."""
     v = np.asarray(vector, dtype=np.float64)
-    out = np.zeros(v.shape + (3,))
+    out = np.zeros((*v.shape, 3))
     out[..., 0, 1], out[..., 0, 2] = -v[..., 2], v[..., 1]
     out[..., 1, 0], out[..., 1, 2] = v[..., 2], -v[..., 0]
     out[..., 2, 0], out[..., 2, 1] = -v[..., 1], v[..., 0]
@@ -184,7 +184,7 @@ class Pose:
         return np.asarray(points, dtype=np.float64) @ self.rotation.T + self.translation
 
     def perturbed(self, delta: ArrayLike) -> Pose:
-        """The pose moved by delta (6,) = (x, y, z, rotX, rotY, rotZ) in the axes of frame b: what a ROS covariance of this pose describes."""
+        """The pose moved by delta (6,) = (x, y, z, rotX, rotY, rotZ) in the axes of frame b: what its ROS covariance describes."""
         d = np.asarray(delta, dtype=np.float64)
         return Pose(so3_exp(d[3:]) @ self.rotation, self.translation + d[:3])
 

@@ -49,7 +49,7 @@ class Frame:
         size = (self.camera.width, self.camera.height)
         _require(
             self.image.shape[1::-1] == size,
-            f"image is {self.image.shape[1]}x{self.image.shape[0]} but its camera says {size[0]}x{size[1]}: send the camera_info of this stream",
+            f"image is {self.image.shape[1]}x{self.image.shape[0]} but its camera says {size[0]}x{size[1]}: send its camera_info",
         )
         _require(self.mask is None or self.mask.shape == self.image.shape[:2], "the mask must have the size of the image")
 
@@ -62,7 +62,7 @@ class LocalFeatures:
         keypoints: (N, 2) float32 px, x right and y down, centre of the first pixel at (0.5, 0.5).
         descriptors: (N, D) float32.
         scores: (N,) float32, higher is better.
-        scales: (N,) float32 px: standard deviation of the keypoint's position that its detector's scale suggests (relative between keypoints).
+        scales: (N,) float32 px: standard deviation of its position that the detector's scale suggests (relative between keypoints).
         extractor: name of the plugin that made them.
     """
 
@@ -97,7 +97,7 @@ class GlobalDescriptor:
 
     def __post_init__(self) -> None:
         norm = float(np.linalg.norm(self.vector))
-        _require(self.vector.ndim == 1 and abs(norm - 1.0) < 1e-3, f"a global descriptor is a unit vector, got norm {norm:.4g} from {self.encoder}")
+        _require(self.vector.ndim == 1 and abs(norm - 1.0) < 1e-3, f"a global descriptor has unit length, not {norm:.4g} ({self.encoder})")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +125,7 @@ class Detection:
     mask: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        _require(self.box.shape == (4,) and np.isfinite(self.box).all(), f"a box is 4 finite numbers, got {self.box}")
+        _require(self.box.shape == (4,) and bool(np.isfinite(self.box).all()), f"a box is 4 finite numbers, got {self.box}")
 
 
 @dataclass(frozen=True, slots=True)
