@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ros2_loc.core.alignment import align
+from ros2_loc.core.alignment import Similarity, align, align_yaw
 from ros2_loc.core.geodesy import GeoOrigin, enu_from_geodetic
 from ros2_loc.core.pose import Array, Pose
+from ros2_loc.errors import GeometryError
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.mapping.sfm import Structure
 
@@ -58,10 +58,10 @@ def locate_posed_map(sequence: ImageSequence) -> Georeference:
         return Georeference.none()
     origin, images, enu = found
     own = np.array([sequence.map_from_base[i].translation for i in images])  # type: ignore[union-attr]
-    if not _spread(own):
+    try:
+        return Georeference(origin, align_yaw(own, enu), True)
+    except GeometryError:  # a vehicle that stood still: its heading is open
         return Georeference.none()
-    _, enu_from_map = align(own, enu, with_scale=False)
-    return Georeference(origin, enu_from_map, True)
 
 
 def place_free_structure(sequence: ImageSequence, structure: Structure) -> tuple[Georeference, Structure]:
@@ -72,29 +72,27 @@ def place_free_structure(sequence: ImageSequence, structure: Structure) -> tuple
         origin, images, enu = found
         common = [k for k, i in enumerate(images) if int(i) in centres]
         own = np.array([centres[int(images[k])] for k in common])
-        if len(common) >= MIN_FIXES and _spread(own):
-            return Georeference(origin, Pose.identity(), True), _moved(structure, *align(own, enu[common], with_scale=True))
+        fitted = _fit(enu[common], own)
+        if fitted is not None:
+            return Georeference(origin, Pose.identity(), True), _moved(structure, fitted)
     posed = [i for i in centres if sequence.odom_from_base[i] is not None]
     if len(posed) >= MIN_FIXES:
         own = np.array([centres[i] for i in posed])
         odom = np.array([(sequence.odom_from_base[i] @ sequence.base_from_camera).translation for i in posed])  # type: ignore[operator]
-        if _spread(own) and _spread(odom):
-            return Georeference.none(), _moved(structure, *align(own, odom, with_scale=True))
+        fitted = _fit(odom, own)
+        if fitted is not None:
+            return Georeference.none(), _moved(structure, fitted)
     return Georeference.none(metric=False), structure
 
 
-def _spread(points: Array) -> bool:
-    """Whether the points (K, 3) span more than a line: else the rotation about it is not determined."""
-    singular = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
-    return bool(singular[1] > 1e-3 * singular[0] and singular[0] > 0)
+def _fit(target_m: Array, source_m: Array) -> Similarity | None:
+    """Scale and frame of the structure; None where the way was straight or too short to fix them."""
+    try:
+        return align(source_m, target_m, with_scale=True)
+    except GeometryError:
+        return None
 
 
-def _moved(structure: Structure, scale: float, target_from_map: Pose) -> Structure:
-    """The structure scaled, then moved."""
-    assert math.isfinite(scale) and scale > 0
-    poses = []
-    for camera_from_map in structure.camera_from_map:
-        map_from_camera = camera_from_map.inverse()
-        scaled = Pose(map_from_camera.rotation, scale * map_from_camera.translation)
-        poses.append((target_from_map @ scaled).inverse())
-    return replace(structure, camera_from_map=poses, points_m=target_from_map.apply(scale * structure.points_m))
+def _moved(structure: Structure, target_from_map: Similarity) -> Structure:
+    poses = [target_from_map.apply_to_pose(pose.inverse()).inverse() for pose in structure.camera_from_map]
+    return replace(structure, camera_from_map=poses, points_m=target_from_map.apply(structure.points_m))
