@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ros2_loc.errors import DataError
 from ros2_loc.io.images import RGB, decode_image
 
-# The pattern's first two pixels of the second row and column name OpenCV's constant, hence the crossed names.
+# OpenCV names a pattern by the second and third pixel of its second row, hence the crossed names.
 _BAYER = {"bayer_rggb": "BayerBG", "bayer_bggr": "BayerRG", "bayer_gbrg": "BayerGR", "bayer_grbg": "BayerGB"}
 _YUV422 = {"yuv422": "UYVY", "uyvy": "UYVY", "yuv422_yuy2": "YUY2", "yuyv": "YUY2"}
 _COLOURS = {"mono": ("GRAY", 1), "rgb": ("RGB", 3), "bgr": ("BGR", 3), "rgba": ("RGBA", 4), "bgra": ("BGRA", 4)}

@@ -23,7 +23,7 @@ from ros2_loc.ros.qos import CLOCK
 from ros2_loc.ros.replay_topics import ReplayTopics, Selection
 
 # what a running system says itself, and must not hear a second time
-_EXCLUDED = ("/clock", "/rosout", "/parameter_events", "/diagnostics", "/localization/*", "/map/*")
+_EXCLUDED = ("/clock", "/rosout", "/parameter_events", "/diagnostics", "/initialpose", "/localization/*", "/map/*")
 _SETTLE_S = 0.5  # between the first subscriber of the images and the first message: the others come at about the same time
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from geometry_msgs.msg import TransformStamped
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.time import Time
@@ -32,7 +33,7 @@ class PythonBuffer:
         self._tree = tree.TransformTree(cache_time.nanoseconds if cache_time else 10_000_000_000)
         self._changed = threading.Condition()
         self._feeder: int | None = None
-        self._logger = node.get_logger() if node else None
+        self._logger = node.get_logger() if node else get_logger("tf2_buffer")
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
         """Insert a transform; one that is not valid is reported and ignored, as tf2 does."""
@@ -107,8 +108,7 @@ class PythonBuffer:
                 raise Ros2LocError(f"frames {parent!r} and {child!r} must be two names")
             pose, stamp_ns = pose_from_transform(transform.transform), ns_from_stamp(transform.header.stamp)
         except Ros2LocError as error:
-            if self._logger:
-                self._logger.error(f"TF ignores {parent!r} -> {child!r} from {authority}: {error}", throttle_duration_sec=5.0)
+            self._logger.error(f"TF ignores {parent!r} -> {child!r} from {authority}: {error}", throttle_duration_sec=5.0)
             return
         with self._changed:
             self._tree.insert(parent, child, stamp_ns, pose, static)
@@ -192,7 +192,7 @@ class TransformReader:
     """Poses between frames for a node: buffer and listener in one, emptied when time jumps back (a bag that starts over)."""
 
     def __init__(self, node: Node, cache_time_s: float = 10.0) -> None:
-        self.buffer: Any = Buffer(Duration(seconds=cache_time_s), node)
+        self.buffer: Any = Buffer(Duration(seconds=cache_time_s))
         self._listener = TransformListener(self.buffer, node)
         threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
         self._jumps = node.get_clock().create_jump_callback(threshold, post_callback=lambda jump: self.buffer.clear())
