@@ -86,10 +86,7 @@ class _History:
         if len(self._stamps) == 1:
             return f"Lookup would require extrapolation at time {requested}, but only time {first} is in the buffer"
         if stamp_ns > self._stamps[-1]:
-            return (
-                "Lookup would require extrapolation into the future.  "
-                f"Requested time {requested} but the latest data is at time {last}"
-            )
+            return f"Lookup would require extrapolation into the future.  Requested time {requested} but the latest data is at time {last}"
         return f"Lookup would require extrapolation into the past.  Requested time {requested} but the earliest data is at time {first}"
 
 
