@@ -1,0 +1,95 @@
+"""One slot between two threads, and the worker behind it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs rclpy: pip install . on x86-64 Linux, or a ROS 2 workspace")
+
+from ros2_loc.ros.mailbox import Mailbox, Worker
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 5.0) -> bool:
+    end = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return condition()
+
+
+def test_the_newest_wins_and_the_others_are_counted() -> None:
+    mailbox: Mailbox[int] = Mailbox()
+    for item in (1, 2, 3):
+        mailbox.put(item)
+    assert mailbox.take() == 3 and mailbox.replaced == 2
+    mailbox.put(4)
+    assert mailbox.take() == 4 and mailbox.replaced == 2
+
+
+def test_take_waits_and_close_wakes() -> None:
+    mailbox: Mailbox[int] = Mailbox()
+    taken: list[int | None] = []
+    thread = threading.Thread(target=lambda: taken.extend([mailbox.take(), mailbox.take()]))
+    thread.start()
+    mailbox.put(7)
+    assert eventually(lambda: taken == [7]) or not taken  # the second take still waits
+    mailbox.close()
+    thread.join(5.0)
+    assert not thread.is_alive() and taken == [7, None]
+    mailbox.put(8)
+    assert mailbox.take() is None
+
+
+def test_clear_throws_the_waiting_item_away() -> None:
+    mailbox: Mailbox[int] = Mailbox()
+    mailbox.put(1)
+    mailbox.clear()
+    mailbox.put(2)
+    assert mailbox.take() == 2 and mailbox.replaced == 0
+
+
+def test_while_the_worker_is_busy_all_but_the_newest_are_dropped() -> None:
+    began, go_on, done = threading.Event(), threading.Event(), []
+
+    def work(item: int) -> None:
+        began.set()
+        go_on.wait(5.0)
+        done.append(item)
+
+    worker: Worker[int] = Worker("test", work, pytest.fail)
+    worker.mailbox.put(0)
+    assert began.wait(5.0)
+    for item in range(1, 50):
+        worker.mailbox.put(item)
+    go_on.set()
+    assert eventually(lambda: len(done) == 2) and done == [0, 49]
+    assert worker.mailbox.replaced == 48 and worker.stop()
+
+
+def test_what_the_work_raises_is_reported_and_the_worker_lives() -> None:
+    errors: list[Exception] = []
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        if item == 1:
+            raise ValueError("one")
+        done.append(item)
+
+    worker: Worker[int] = Worker("test", work, errors.append)
+    worker.mailbox.put(1)
+    assert eventually(lambda: len(errors) == 1)
+    worker.mailbox.put(2)
+    assert eventually(lambda: done == [2])
+    assert [str(e) for e in errors] == ["one"] and worker.stop()
+
+
+def test_stop_says_when_the_worker_is_still_busy() -> None:
+    began, go_on = threading.Event(), threading.Event()
+    worker: Worker[int] = Worker("test", lambda item: (began.set(), go_on.wait(5.0))[0], pytest.fail)
+    worker.mailbox.put(1)
+    assert began.wait(5.0) and not worker.stop(timeout_s=0.05)
+    go_on.set()
+    assert worker.stop()
