@@ -70,7 +70,7 @@ def draw_overlay(
 
 def _draw_keypoints(view: Image, points_px: NDArray[np.floating] | None, most: int) -> None:
     """Squares of 2 x 2 px."""
-    points = np.array(_chosen(points_px, most)).reshape(-1, 2)
+    points = np.array(_chosen(points_px, most), dtype=int).reshape(-1, 2)
     h, w = view.shape[:2]
     for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
         x, y = points[:, 0] + dx, points[:, 1] + dy

@@ -37,8 +37,10 @@ def page(evaluation: Evaluation, matches_picture: Callable[[FrameResult], Pictur
 
 def _lead(m: Metrics) -> str:
     sentence = f"{m.accepted} of {m.queries} query images were localized"
+    if m.accepted == 0:
+        return escape(f"None of {m.queries} query images was localized: all were rejected.")
     if m.translation_m is None or m.rotation_deg is None:
-        return escape(sentence + (f", {m.rejected} were rejected." if m.rejected else ".") + " No truth is known for them.")
+        return escape(f"{sentence}, {_count(m.rejected, 'was', 'were')} rejected. No truth is known to measure them against.")
     sentence += f", half of them to within {_length(m.translation_m.median)} and {_angle(m.rotation_deg.median)}"
     return escape(f"{sentence}; {_count(m.rejected, 'was', 'were')} rejected rather than guessed.")
 
@@ -54,7 +56,7 @@ def _headlines(m: Metrics) -> str:
     if m.nees_pose:
         grade, words = _VERDICTS[m.nees_pose.verdict]
         note = f"{m.nees_pose.lower:.2f} to {m.nees_pose.upper:.2f}; {words.split(':')[0]}"
-        cards.append(_card("NEES (6 if true)", f"{m.nees_pose.mean:.2f}", note, grade))
+        cards.append(_card("NEES (6 if true)", f"{m.nees_pose.mean:.{0 if m.nees_pose.mean > 100 else 2}f}", note, grade))
     if "total" in m.latency_s:
         total = m.latency_s["total"]
         cards.append(_card("time per frame", f"{1000 * total.median_s:.0f} ms", f"95 %: {1000 * total.p95_s:.0f} ms"))
