@@ -75,7 +75,7 @@ class PoseSolver:
         min_matches: int = 15
         min_inliers: int = 15
         min_inlier_ratio: float = 0.12
-        min_cells: int = 5  # of a 4 x 4 grid over the image that must hold an inlier
+        min_cells: int = 3  # of a 4 x 4 grid over the image that must hold an inlier
         keypoint_sigma_px: float = 0.3  # at the finest scale
         keypoint_sigma_per_scale: float = 0.05  # px more per px of the keypoint's scale
         robust_sigmas: float = 2.0  # Cauchy
@@ -101,8 +101,9 @@ class PoseSolver:
         )
         inliers = np.asarray(info["inliers"], dtype=bool)
         camera_from_map = np.column_stack([pose.R, pose.t])
-        if inliers.sum() < 4 or not np.isfinite(camera_from_map).all():
-            return Failure(RejectionReason.SOLVER_FAILED, f"no pose agrees with {len(matches)} matches")
+        if inliers.sum() < config.min_inliers or not np.isfinite(camera_from_map).all():
+            detail = f"{int(inliers.sum())} inliers of {len(matches)} matches, {config.min_inliers} are needed"
+            return Failure(RejectionReason.TOO_FEW_INLIERS, detail)
         return self.refine(camera, matches, Pose.from_matrix(camera_from_map).inverse())
 
     def refine(self, camera: Camera, matches: Correspondences, map_from_camera: Pose) -> Solution | Failure:

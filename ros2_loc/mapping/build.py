@@ -94,7 +94,8 @@ class MapBuilder:
         with _open_matches(path) as file:
             known = {pair for pair in pairs if f"{pair[0]}-{pair[1]}" in file}
             todo = self._progress([p for p in pairs if p not in known], "matches")
-            for (i, j), found in sfm.match_pairs(self._matcher, self._features, todo, self._config.min_matches):
+            given = self._given_cameras() if with_poses else None
+            for (i, j), found in sfm.match_pairs(self._matcher, self._sequence.camera, self._features, todo, self._config, given):
                 file.create_dataset(f"{i}-{j}", data=found)
                 file.flush()
             table = {(i, j): file[f"{i}-{j}"][()] for i, j in pairs}

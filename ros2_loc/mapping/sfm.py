@@ -75,15 +75,35 @@ def epipolar_error_px(camera: Camera, rays_a: Array, rays_b: Array, a_from_map: 
 
     Infinite where the two cameras are at the same place: there is nothing to triangulate.
     """
-    b_from_a = b_from_map @ a_from_map.inverse()
-    if np.linalg.norm(b_from_a.translation) < 1e-6:
+    essential = _essential(a_from_map, b_from_map)
+    if essential is None:
         return np.full(len(rays_a), np.inf)
-    essential = skew(b_from_a.translation / np.linalg.norm(b_from_a.translation)) @ b_from_a.rotation
-    a, b = np.column_stack([rays_a, np.ones(len(rays_a))]), np.column_stack([rays_b, np.ones(len(rays_b))])
+    a, b = _homogeneous(rays_a), _homogeneous(rays_b)
     line_b, line_a = a @ essential.T, b @ essential
     error = np.abs((b * line_b).sum(axis=1))
     shortest = np.minimum(np.hypot(line_a[:, 0], line_a[:, 1]), np.hypot(line_b[:, 0], line_b[:, 1]))
     return float(np.mean(camera.focal_px)) * error / np.maximum(shortest, 1e-12)
+
+
+def near_epipolar_lines(camera: Camera, rays_a: Array, rays_b: Array, a_from_map: Pose, b_from_map: Pose, max_px: float) -> NDArray[np.bool_]:
+    """(N, M) whether keypoint b of the second image lies within `max_px` of the epipolar line of keypoint a of the first."""
+    essential = _essential(a_from_map, b_from_map)
+    if essential is None:
+        return np.zeros((len(rays_a), len(rays_b)), dtype=bool)
+    line = _homogeneous(rays_a) @ essential.T
+    line *= float(np.mean(camera.focal_px)) / max_px / np.maximum(np.hypot(line[:, 0], line[:, 1]), 1e-12)[:, None]
+    distance = line.astype(np.float32) @ _homogeneous(rays_b).astype(np.float32).T
+    return np.abs(distance, out=distance) < 1.0
+
+
+def _essential(a_from_map: Pose, b_from_map: Pose) -> Array | None:
+    b_from_a = b_from_map @ a_from_map.inverse()
+    baseline_m = float(np.linalg.norm(b_from_a.translation))
+    return None if baseline_m < 1e-6 else skew(b_from_a.translation / baseline_m) @ b_from_a.rotation
+
+
+def _homogeneous(rays: Array) -> Array:
+    return np.column_stack([rays, np.ones(len(rays))])
 
 
 def triangulate(
@@ -231,9 +251,23 @@ def _structure(model: pycolmap.Reconstruction) -> Structure:
 
 
 def match_pairs(
-    matcher: Any, features: Sequence[LocalFeatures], pairs: Iterable[Pair], min_matches: int
+    matcher: Any,
+    camera: Camera,
+    features: Sequence[LocalFeatures],
+    pairs: Iterable[Pair],
+    config: MappingConfig,
+    camera_from_map: Sequence[Pose] | None,
 ) -> Iterable[tuple[Pair, NDArray[np.int32]]]:
-    """Matches of each pair, one at a time (so that the caller can store and show progress); pairs with too few come out empty."""
+    """Matches of each pair, one at a time (so that the caller can store and show progress); pairs with too few come out empty.
+
+    With known poses a matcher that can (`match_where`) looks along the epipolar lines only: between images far apart that finds several
+    times as many.
+    """
+    rays = [camera.unproject(f.keypoints) for f in features] if camera_from_map is not None else []
     for i, j in pairs:
-        found = matcher.match(features[i], features[j]).indices
-        yield (i, j), found if len(found) >= min_matches else found[:0]
+        if camera_from_map is not None and hasattr(matcher, "match_where"):
+            allowed = near_epipolar_lines(camera, rays[i], rays[j], camera_from_map[i], camera_from_map[j], config.max_epipolar_px)
+            found = matcher.match_where(features[i], features[j], allowed).indices
+        else:
+            found = matcher.match(features[i], features[j]).indices
+        yield (i, j), found if len(found) >= config.min_matches else found[:0]

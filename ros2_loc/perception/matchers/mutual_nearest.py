@@ -38,6 +38,12 @@ class MutualNearest:
         parts = np.split(cosines, ends[:-1], axis=1)
         return [self._from_cosines(part) if part.size else self.match(query, r) for part, r in zip(parts, references)]
 
+    def match_where(self, query: LocalFeatures, reference: LocalFeatures, allowed: NDArray[np.bool_]) -> Matches:
+        """`match` among the pairs that geometry allows, (N, M) True: the ratio test then compares with fewer rivals and lets more pass."""
+        if not len(query) or not len(reference):
+            return self.match(query, reference)
+        return self._from_cosines(np.where(allowed, query.descriptors @ reference.descriptors.T, np.float32(-1.0)))
+
     def _from_cosines(self, cosines: NDArray[np.float32]) -> Matches:
         forward, backward = cosines.argmax(axis=1), cosines.argmax(axis=0)
         rows = np.flatnonzero(backward[forward] == np.arange(len(forward)))
