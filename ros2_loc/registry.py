@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from ros2_loc.config import build
@@ -50,9 +51,15 @@ def components() -> dict[str, dict[str, Component]]:
     """The table with the plugins of other installed packages: kind -> name -> component."""
     table = {kind: dict(rows) for kind, rows in TABLE.items()}
     for kind in KINDS:
-        for entry in entry_points(group=f"ros2_loc.{kind}"):
+        for entry in _entry_points(kind):
             table[kind][entry.name] = Component(entry.value, f"from {entry.dist.name if entry.dist else 'another package'}")
     return table
+
+
+@cache
+def _entry_points(kind: str) -> tuple[EntryPoint, ...]:
+    """Reading what all installed packages announce takes 0.1 s and more."""
+    return tuple(entry_points(group=f"ros2_loc.{kind}"))
 
 
 def resolve(kind: str, name: str) -> type:
