@@ -6,6 +6,7 @@ when there are as many rows as images, and otherwise not at all.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from ros2_loc.io import cameras, images, kitti, trajectories
 from ros2_loc.io.files import read_text, rows_of_numbers
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.io.trajectories import Trajectory
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_RATE_HZ = 10.0  # KITTI's, taken where no times are known
 _MAX_GAP_NS = 500_000_000  # further apart, poses are not interpolated
@@ -176,7 +179,11 @@ def _mounting(options: FolderOptions, form: str, index: int) -> tuple[Pose, Pose
     """(base_from_posed, base_from_camera): KITTI's poses are those of camera 0, whichever camera took the images."""
     cam0_from_camera = Pose.identity()
     if form == "kitti" and index != 0 and options.camera is not None:
-        cam0_from_camera = kitti.cam0_from_camera(read_text(options.camera, "calibration"), index)
+        text = read_text(options.camera, "calibration")
+        if cameras.kitti_projections(text):
+            cam0_from_camera = kitti.cam0_from_camera(text, index)
+        else:
+            _log.warning("%s does not say where camera %d sits on camera 0: taking the poses as its own", options.camera, index)
     if options.base_from_camera is not None:
         return options.base_from_camera @ cam0_from_camera.inverse(), options.base_from_camera
     height = options.camera_height_m

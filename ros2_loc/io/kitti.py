@@ -33,17 +33,19 @@ class OdometryFolder:
 
 
 def is_odometry_folder(folder: Path) -> bool:
-    """Whether a folder has a folder of images and a calibration, as a sequence of KITTI odometry."""
-    return any((folder / n).is_dir() for n in _IMAGE_FOLDERS) and any((folder / n).is_file() for n in _CALIBRATIONS)
+    """Whether a folder has a folder of images as a sequence of KITTI odometry has them."""
+    return any((folder / n).is_dir() for n in _IMAGE_FOLDERS)
 
 
-def find_odometry_folder(folder: str | Path, image_folder: str | None = None, poses: Path | None = None) -> OdometryFolder:
+def find_odometry_folder(
+    folder: str | Path, image_folder: str | None = None, poses: Path | None = None, camera: Path | None = None
+) -> OdometryFolder:
     """The files of a sequence.
 
     Args:
         folder: for instance `sequences/03`.
         image_folder: which camera, for instance "image_2"; default: the first that is there.
-        poses: file of poses, where it does not lie in its usual places.
+        poses, camera: files of poses and of the calibration, where they do not lie in their usual places.
 
     Raises:
         DataError: no such folder, no images, or no calibration.
@@ -55,14 +57,13 @@ def find_odometry_folder(folder: str | Path, image_folder: str | None = None, po
     found = [folder / name for name in names if (folder / name).is_dir()]
     if not found:
         raise DataError(f"{folder}: has no folder {' or '.join(names)}; give the folder of a KITTI odometry sequence")
-    camera = next((folder / n for n in _CALIBRATIONS if (folder / n).is_file()), None)
+    camera = camera or next((folder / n for n in _CALIBRATIONS if (folder / n).is_file()), None)
     if camera is None:
         raise DataError(f"{folder}: has no calib.txt; copy it from the sequence's folder of KITTI's calibration download")
     usual = (folder / "poses.txt", folder.parent.parent / "poses" / f"{folder.name}.txt")
     times = folder / "times.txt"
-    return OdometryFolder(
-        found[0], camera, poses or next((p for p in usual if p.is_file()), None), times if times.is_file() else None
-    )
+    poses = poses or next((p for p in usual if p.is_file()), None)
+    return OdometryFolder(found[0], camera, poses, times if times.is_file() else None)
 
 
 def camera_index(image_folder: Path) -> int:

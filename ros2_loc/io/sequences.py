@@ -83,10 +83,10 @@ def open_kitti_odometry(folder: str | Path, options: FolderOptions, image_folder
     Raises:
         DataError: as `find_odometry_folder` and `open_image_folder`.
     """
-    found = kitti.find_odometry_folder(folder, image_folder, options.poses)
+    found = kitti.find_odometry_folder(folder, image_folder, options.poses, options.camera)
     options = FolderOptions(
         poses=found.poses,
-        camera=options.camera or found.camera,
+        camera=found.camera,
         base_from_camera=options.base_from_camera,
         camera_height_m=kitti.CAMERA_HEIGHT_M if options.camera_height_m is None else options.camera_height_m,
         rate_hz=options.rate_hz,
