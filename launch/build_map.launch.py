@@ -21,7 +21,6 @@ def generate_launch_description():
                     "map",
                     "build",
                     LaunchConfiguration("bag"),
-                    "--out",
                     LaunchConfiguration("map"),
                     "--pipeline",
                     LaunchConfiguration("pipeline"),

@@ -116,6 +116,8 @@ LOCALIZE = Graph(
         Argument("image_topic", "topic of the camera's images", "camera/image_raw"),
         Argument("camera_info_topic", "topic of the camera's calibration", "camera/camera_info"),
         Argument("odometry_topic", "topic of the odometry (nav_msgs/Odometry); may be silent", "odom"),
+        Argument("record", "folder to write the poses to when the run ends: JSON with covariances and rejections, TUM trajectories", ""),
+        Argument("record_overlays", "keep the localizer's pictures there as well", "false", ("true", "false")),
         Argument("node_config", "folder with the nodes' YAML files; to change frames, rates or QoS, copy config/nodes and say where", ""),
         Argument("log_level", "what the nodes log", "info", ("debug", "info", "warn", "error")),
     ),
@@ -136,6 +138,14 @@ LOCALIZE = Graph(
             "pose_fusion",
             parameters={"pipeline": Ref("pipeline"), **_SIM_TIME},
             remappings={"odom": Ref("odometry_topic")},
+        ),
+        NodeSpec(
+            "recorder",
+            "recorder",
+            parameters={"out": Ref("record"), "overlays": Ref("record_overlays", bool), **_SIM_TIME},
+            remappings={"camera/camera_info": Ref("camera_info_topic")},
+            when=IsSet("record"),
+            contained=False,
         ),
         NodeSpec(
             "bag_player",

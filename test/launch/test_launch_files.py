@@ -111,7 +111,7 @@ def test_build_map_calls_the_command_line(launch: Any) -> None:
     (node,) = [a for a in actions if isinstance(a, fake.Node)]
     values = fake.with_defaults(actions, {"map": "/m", "bag": "/b"})
     words = [fake.text(a, values) for a in node.options["arguments"]]
-    assert node.options["executable"] == "ros2-loc" and words == ["map", "build", "/b", "--out", "/m", "--pipeline", "default"]
+    assert node.options["executable"] == "ros2-loc" and words == ["map", "build", "/b", "/m", "--pipeline", "default"]
 
 
 @pytest.mark.parametrize("name", FILES)

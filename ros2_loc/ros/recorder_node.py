@@ -1,0 +1,152 @@
+"""Node recorder: what the localization published, written when it stops: JSON with covariances and rejections, and TUM trajectories.
+
+`localized.json`, `localized.tum`: map_localizer's own poses, one frame for each image; `fused.json`, `fused.tum`: pose_fusion's. The JSON
+is an evaluation without truth: `ros2-loc evaluate trajectory localized.json --truth BAG` puts the truth beside it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from sensor_msgs.msg import CameraInfo, Image
+
+from ros2_loc.core.types import PoseEstimate, Rejection, RejectionReason
+from ros2_loc.errors import ConfigError
+from ros2_loc.evaluation.records import Evaluation, FrameResult
+from ros2_loc.io.images import write_image
+from ros2_loc.io.trajectories import Trajectory, write_tum
+from ros2_loc.ros import conversions, qos
+from ros2_loc.ros.diagnostics import Level, Report
+from ros2_loc.ros.node_base import BaseParameters, NodeBase, run
+from ros2_loc.ros.params import parameter
+
+
+@dataclass(frozen=True)
+class RecorderParameters(BaseParameters):
+    """Parameters of recorder."""
+
+    out: str = parameter("", "folder to write to; files of an earlier run in it are replaced")
+    overlays: bool = parameter(False, "also keep the localizer's pictures (localization/matches_image) as overlays/<stamp>.jpg")
+
+
+class Recorder(NodeBase):
+    """Keeps what it hears while it is active, and writes it when it is deactivated or told to stop."""
+
+    Parameters = RecorderParameters
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("recorder", **options)
+
+    def configure(self) -> None:
+        """Make the folder, so that a wrong one is told at the start."""
+        if not self.params.out:
+            raise ConfigError("recorder: parameter 'out' is empty: name a folder to write to")
+        self._folder = Path(self.params.out).expanduser()
+        try:
+            (self._folder / "overlays" if self.params.overlays else self._folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{self._folder}: can't be made: {error.strerror}; choose another folder") from error
+        self._messages = conversions.own_messages()
+        self.diagnostics.add("recorder", self._diagnose)
+
+    def activate(self) -> None:
+        """Start with nothing; subscribe."""
+        self._arrived_s: dict[int, float] = {}
+        self._estimates: dict[int, PoseEstimate] = {}
+        self._statuses: dict[int, tuple[Any, float]] = {}
+        self._fused: dict[int, PoseEstimate] = {}
+        self._states: Counter[str] = Counter()
+        self.own(self._write)
+        # the calibration comes with each image and is small: when it arrives, so does the image
+        self.subscribe(CameraInfo, "camera/camera_info", self._on_camera_info, qos.image_qos(depth=20))
+        self.subscribe(PoseWithCovarianceStamped, "localization/map_pose", self._on_map_pose, qos.RESULT)
+        self.subscribe(self._messages.LocalizationStatus, "localization/status", self._on_status, qos.RESULT)
+        self.subscribe(PoseWithCovarianceStamped, "localization/pose", self._on_pose, qos.RESULT)
+        self.subscribe(self._messages.LocalizationStatus, "localization/state", self._on_state, qos.LATCHED)
+        if self.params.overlays:
+            self.subscribe(Image, "localization/matches_image", self._on_overlay, qos.image_qos(depth=5))
+
+    # --- callbacks
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._arrived_s[conversions.ns_from_stamp(message.header.stamp)] = time.perf_counter()
+
+    def _on_map_pose(self, message: PoseWithCovarianceStamped) -> None:
+        estimate = conversions.estimate_from_message(message, "map_localizer")
+        self._estimates[estimate.stamp_ns] = estimate
+
+    def _on_status(self, message: Any) -> None:
+        self._statuses[conversions.ns_from_stamp(message.header.stamp)] = (message, time.perf_counter())
+
+    def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
+        estimate = conversions.estimate_from_message(message, "pose_fusion")
+        self._fused[estimate.stamp_ns] = estimate
+
+    def _on_state(self, message: Any) -> None:
+        if message.rejection_reason == "state_change":
+            self._states[message.rejection_detail] += 1
+        else:
+            self._states["poses fused" if message.accepted else f"poses refused: {message.rejection_reason}"] += 1
+
+    def _on_overlay(self, message: Image) -> None:
+        stamp_ns = conversions.ns_from_stamp(message.header.stamp)
+        write_image(self._folder / "overlays" / f"{stamp_ns}.jpg", conversions.rgb_from_image(message))
+
+    # --- results
+
+    def _write(self) -> None:
+        frames = [frame for stamp_ns in sorted(self._statuses) if (frame := self._frame(stamp_ns)) is not None]
+        images = len(self._arrived_s)
+        settings: dict[str, str | int | float] = {"images sent": images, "images that newer ones replaced": max(images - len(frames), 0)}
+        self._write_one("localized", frames, settings)
+        fused = [FrameResult(f"pose {stamp_ns}", stamp_ns, None, self._fused[stamp_ns]) for stamp_ns in sorted(self._fused)]
+        self._write_one("fused", fused, dict(self._states))
+        self.get_logger().info(f"{self._folder}: {len(frames)} images of {images}, {len(fused)} fused poses")
+
+    def _write_one(self, name: str, frames: list[FrameResult], settings: dict[str, str | int | float]) -> None:
+        Evaluation(f"{name} poses of the nodes", tuple(frames), np.zeros((0, 3)), settings).write_json(self._folder / f"{name}.json")
+        posed = [frame.estimate for frame in frames if frame.estimate is not None]
+        stamps = np.array([estimate.stamp_ns for estimate in posed], dtype=np.int64)
+        write_tum(self._folder / f"{name}.tum", Trajectory(stamps, tuple(estimate.map_from_base for estimate in posed)))
+
+    def _frame(self, stamp_ns: int) -> FrameResult | None:
+        """One image; None when its pose is still on the way."""
+        status, heard_s = self._statuses[stamp_ns]
+        result: PoseEstimate | Rejection
+        if not status.accepted:
+            result = Rejection(stamp_ns, _reason(status.rejection_reason), status.rejection_detail)
+        elif stamp_ns in self._estimates:
+            heard = self._estimates[stamp_ns]
+            result = PoseEstimate(stamp_ns, heard.map_from_base, heard.covariance, int(status.num_inliers), heard.source)
+        else:
+            return None
+        stage_s = {name: float(seconds) for name, seconds in zip(status.stage_names, status.stage_times_s, strict=False)}
+        if stamp_ns in self._arrived_s:  # what is left is the way through DDS, decoding, and waiting for the image before
+            stage_s["transport"] = max(heard_s - self._arrived_s[stamp_ns] - sum(stage_s.values()), 0.0)
+        return FrameResult(f"image {stamp_ns}", stamp_ns, None, result, int(status.num_matches), stage_s)
+
+    def _diagnose(self) -> Report:
+        return Report(Level.OK, f"recording to {self.params.out}", {"images": len(getattr(self, "_statuses", ()))})
+
+
+def _reason(text: str) -> RejectionReason:
+    try:
+        return RejectionReason(text)
+    except ValueError:
+        return RejectionReason.INTERNAL_ERROR
+
+
+def main() -> None:
+    """Entry point of `ros2 run ros2_loc recorder`."""
+    sys.exit(run([Recorder]))
+
+
+if __name__ == "__main__":
+    main()
