@@ -122,7 +122,8 @@ def _flat_roof(builder: MeshBuilder, house: House, kit: RoofKit) -> None:
 def _chimney(builder: MeshBuilder, house: House, brick: Texture, rng: np.random.Generator) -> None:
     lot = house.lot
     spot = lot.front + lot.along * rng.uniform(-0.25, 0.25) * lot.width_m + lot.inward * rng.uniform(0.35, 0.65) * lot.depth_m
-    builder.box(spot, lot.along, (0.7, 0.55, 2.4), (brick, brick, brick), bottom_m=house.eaves_m + KERB_M + (house.ridge_m - house.eaves_m) * 0.45)
+    foot_m = KERB_M + 0.55 * house.eaves_m + 0.45 * house.ridge_m
+    builder.box(spot, lot.along, (0.7, 0.55, 2.4), (brick, brick, brick), bottom_m=foot_m)
 
 
 def _darker(rgb: Rgb) -> Rgb:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Rgb = tuple[int, int, int]
 Shape = tuple[int, int]
+Points = Sequence[Sequence[float] | NDArray[np.float64]] | NDArray[np.float64]
 
 
 class Canvas:
@@ -23,7 +24,7 @@ class Canvas:
         self.px_per_m, self.x0_m, self.y0_m, self.height_m = px_per_m, x0_m, y0_m, height_m
         self.image: Image = np.zeros((round(height_m * px_per_m), round(width_m * px_per_m), 3), np.uint8)
 
-    def pixels(self, points_m: Sequence[Sequence[float]] | NDArray) -> NDArray[np.int32]:
+    def pixels(self, points_m: Points) -> NDArray[np.int32]:
         """(N, 2) m -> (N, 2) px, rounded."""
         points = np.asarray(points_m, np.float64).reshape(-1, 2)
         x, y = points[:, 0] - self.x0_m, self.height_m - (points[:, 1] - self.y0_m)
@@ -46,11 +47,11 @@ class Canvas:
         part = self.region(x0, y0, x1, y1)
         part[:] = np.clip(part * factor, 0, 255).astype(np.uint8)
 
-    def polygon(self, points_m: Sequence[Sequence[float]] | NDArray, rgb: Rgb) -> None:
+    def polygon(self, points_m: Points, rgb: Rgb) -> None:
         """Fills a polygon with one colour."""
         cv2.fillPoly(self.image, [self.pixels(points_m)], rgb, cv2.LINE_AA)
 
-    def paint(self, points_m: Sequence[Sequence[float]] | NDArray, material: Image) -> None:
+    def paint(self, points_m: Points, material: Image) -> None:
         """Fills a polygon with a picture that is repeated from the canvas' upper left corner."""
         pixels = self.pixels(points_m)
         low = np.clip(pixels.min(axis=0), 0, None)
@@ -63,7 +64,7 @@ class Canvas:
         columns = np.arange(low[0], high[0]) % material.shape[1]
         cv2.copyTo(material[np.ix_(rows, columns)], mask, self.image[low[1] : high[1], low[0] : high[0]])
 
-    def lines(self, points_m: Sequence[Sequence[float]] | NDArray, rgb: Rgb, width_m: float) -> None:
+    def lines(self, points_m: Points, rgb: Rgb, width_m: float) -> None:
         """Draws a polyline."""
         cv2.polylines(self.image, [self.pixels(points_m)], False, rgb, max(1, round(width_m * self.px_per_m)), cv2.LINE_AA)
 
@@ -78,7 +79,9 @@ class Canvas:
         thickness = max(1, round(scale * 2.4))
         (w, h), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_DUPLEX, scale, thickness)
         px = self.pixels([[x, y]])[0]
-        cv2.putText(self.image, words, (int(px[0] - w / 2), int(px[1] + h / 2)), cv2.FONT_HERSHEY_DUPLEX, scale, rgb, thickness, cv2.LINE_AA)
+        cv2.putText(
+            self.image, words, (int(px[0] - w / 2), int(px[1] + h / 2)), cv2.FONT_HERSHEY_DUPLEX, scale, rgb, thickness, cv2.LINE_AA
+        )
 
 
 def noise(shape: Shape, cells_px: Sequence[float], rng: np.random.Generator) -> NDArray[np.float32]:

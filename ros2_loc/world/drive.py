@@ -98,7 +98,8 @@ def street_route(plan: Plan, crossings: Sequence[tuple[int, int]], start: float 
         if not (0 <= i < shape[0] and 0 <= j < shape[1]):
             raise ConfigError(f"crossing ({i}, {j}) does not exist; columns are 0 to {shape[0] - 1}, rows 0 to {shape[1] - 1}")
     for a, b in zip(crossings[:-1], crossings[1:], strict=True):
-        if abs(a[0] - b[0]) + abs(a[1] - b[1]) != 1 or (a[0] == b[0] and a[0] in (0, shape[0] - 1)) or (a[1] == b[1] and a[1] in (0, shape[1] - 1)):
+        along_edge = any(a[k] == b[k] and a[k] in (0, shape[k] - 1) for k in (0, 1))
+        if abs(a[0] - b[0]) + abs(a[1] - b[1]) != 1 or along_edge:
             raise ConfigError(f"no street joins the crossings {a} and {b}")
     if len(crossings) < 2:
         raise ConfigError("a route needs at least two crossings")
@@ -122,7 +123,9 @@ def make_drive(route_m: ArrayLike, vehicle: Vehicle | None = None, start_ns: int
     xy = np.column_stack([np.interp(at_s, time_s, path[:, k]) for k in (0, 1)])
     yaw = np.interp(at_s, time_s, heading)
     sway = _sway(at_s, np.interp(at_s, time_s, speed), np.interp(at_s, time_s, curvature), vehicle, np.random.default_rng([seed, 3]))
-    poses = tuple(Pose(so3_exp([0, 0, y]) @ so3_exp([r, p, 0]), [*q, z]) for q, y, (z, r, p) in zip(xy, yaw, sway, strict=True))
+    places = np.column_stack([xy, sway[:, 0]])
+    turns = [so3_exp([0, 0, y]) @ so3_exp([r, p, 0]) for y, (_, r, p) in zip(yaw, sway, strict=True)]
+    poses = tuple(Pose(rotation, place) for rotation, place in zip(turns, places, strict=True))
     return Drive(start_ns + stamps_ns, poses)
 
 

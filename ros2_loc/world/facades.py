@@ -23,7 +23,8 @@ def paint_wall(house: House, side: Side, width_m: float, height_m: float, px_per
     _plinth(canvas, width_m, rng)
     if house.bands:
         for floor in range(house.floors):
-            canvas.rect(0, house.ground_m + floor * house.floor_m - 0.25, width_m, house.ground_m + floor * house.floor_m - 0.08, _tone(house.color, 1.12))
+            y = house.ground_m + floor * house.floor_m
+            canvas.rect(0, y - 0.25, width_m, y - 0.08, _tone(house.color, 1.12))
     if side == "front":
         _front(canvas, house, width_m, rng)
     else:
@@ -122,7 +123,8 @@ def _window(canvas: Canvas, x: float, bottom: float, w: float, h: float, house: 
         box = canvas.region(left, bottom - 0.1, right, bottom + 0.22)
         box[:] = foliage(box.shape[:2], (86, 116, 56), 3, rng)
         for fx in rng.uniform(left + 0.06, right - 0.06, 7):
-            canvas.disc(fx, bottom + rng.uniform(0.02, 0.2), 0.05, ACCENTS[rng.integers(len(ACCENTS))] if rng.random() < 0.4 else (214, 60, 66))
+            petals = ACCENTS[rng.integers(len(ACCENTS))] if rng.random() < 0.4 else (214, 60, 66)
+            canvas.disc(fx, bottom + rng.uniform(0.02, 0.2), 0.05, petals)
 
 
 def _shutter(canvas: Canvas, a: float, b: float, bottom: float, top: float, color: Rgb) -> None:
@@ -151,8 +153,7 @@ def _shop(canvas: Canvas, left: float, right: float, house: House, rng: np.rando
     glass = canvas.region(left + 0.12, 0.6, right - 0.12, 2.35)
     glass[:] = mottled(glass.shape[:2], (74, 78, 80), (0.3 * canvas.px_per_m, canvas.px_per_m), 0.3, rng)
     for x in np.arange(left + 0.3, right - 0.5, 0.42):
-        goods: Rgb = tuple(int(v) for v in rng.integers(50, 230, 3))  # type: ignore[assignment]
-        canvas.rect(x, 0.62, x + rng.uniform(0.15, 0.38), 0.75 + rng.uniform(0.1, 0.9), goods)
+        canvas.rect(x, 0.62, x + rng.uniform(0.15, 0.38), 0.75 + rng.uniform(0.1, 0.9), _random_rgb(50, 230, rng))
     for x in np.linspace(left + 0.12, right - 0.12, max(2, round((right - left) / 1.6)) + 1):
         canvas.rect(x - 0.04, 0.5, x + 0.04, 2.45, house.frame)
     for k, x in enumerate(np.arange(left, right - 0.01, 0.3)):
@@ -168,18 +169,18 @@ def _sign(canvas: Canvas, x: float, y: float, rng: np.random.Generator) -> None:
 
 
 def _poster(canvas: Canvas, x: float, y: float, rng: np.random.Generator) -> None:
-    back: Rgb = tuple(int(v) for v in rng.integers(90, 250, 3))  # type: ignore[assignment]
-    ink: Rgb = tuple(int(v) for v in rng.integers(0, 110, 3))  # type: ignore[assignment]
+    back, ink = _random_rgb(90, 250, rng), _random_rgb(0, 110, rng)
     canvas.rect(x, y, x + 0.84, y + 1.18, back)
     for _ in range(4):
-        canvas.disc(x + rng.uniform(0.15, 0.7), y + rng.uniform(0.2, 0.8), rng.uniform(0.05, 0.14), tuple(int(v) for v in rng.integers(20, 250, 3)))
+        canvas.disc(x + rng.uniform(0.15, 0.7), y + rng.uniform(0.2, 0.8), rng.uniform(0.05, 0.14), _random_rgb(20, 250, rng))
     canvas.polygon(np.column_stack([x + rng.uniform(0.05, 0.8, 3), y + rng.uniform(0.1, 0.9, 3)]), ink)
     canvas.text(x + 0.42, y + 1.02, 0.16, str(rng.choice(_POSTERS)), ink)
 
 
 def _ivy(canvas: Canvas, x: float, rng: np.random.Generator) -> None:
     top = rng.uniform(2.0, 5.0)
-    leaves = foliage(canvas.image.shape[:2], (64, 96, 48), 0.09 * canvas.px_per_m, rng)
+    side = round(2.0 * canvas.px_per_m)
+    leaves = foliage((side, side), (64, 96, 48), 0.09 * canvas.px_per_m, rng)
     for _ in range(14):
         cx, cy, r = x + rng.normal(0.8, 0.5), rng.uniform(0, top), rng.uniform(0.3, 0.6)
         angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
@@ -197,6 +198,11 @@ def _weather(canvas: Canvas, width_m: float, height_m: float, rng: np.random.Gen
     x = float(rng.choice([0.12, width_m - 0.2]))
     canvas.rect(x, 0.1, x + 0.09, height_m, (104, 108, 108))
     canvas.rect(x + 0.02, 0.1, x + 0.04, height_m, (150, 154, 154))
+
+
+def _random_rgb(low: int, high: int, rng: np.random.Generator) -> Rgb:
+    r, g, b = rng.integers(low, high, 3).tolist()
+    return r, g, b
 
 
 def _tone(rgb: Rgb, factor: float) -> Rgb:

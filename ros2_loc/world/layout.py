@@ -146,7 +146,9 @@ def _block(nodes: Array, i: int, j: int) -> Block:
     walk_corners = _inset(corners, [(STREET_WIDTH_M / 2 + SIDEWALK_M) * s for s in street])
     round_at = [street[k] and street[k - 1] for k in range(4)]
     frontages = [
-        Frontage(walk_corners[k], walk_corners[(k + 1) % 4], _left(corners[(k + 1) % 4] - corners[k]), core[k]) for k in range(4) if street[k]
+        Frontage(walk_corners[k], walk_corners[(k + 1) % 4], _left(corners[(k + 1) % 4] - corners[k]), core[k])
+        for k in range(4)
+        if street[k]
     ]
     return Block(_rounded(kerb_corners, round_at, _CORNER_M), _rounded(walk_corners, round_at, 1.5), tuple(frontages))
 

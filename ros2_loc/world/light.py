@@ -53,7 +53,9 @@ class Light:
     @staticmethod
     def afternoon() -> Light:
         """A clear, warm afternoon with the sun in the south-west."""
-        return Light(np.deg2rad(228), np.deg2rad(48), (1.02, 0.93, 0.76), (0.46, 0.50, 0.58), (0.16, 0.34, 0.72), (0.66, 0.76, 0.88), weather=1)
+        return Light(
+            np.deg2rad(228), np.deg2rad(48), (1.02, 0.93, 0.76), (0.46, 0.50, 0.58), (0.16, 0.34, 0.72), (0.66, 0.76, 0.88), weather=1
+        )
 
     @staticmethod
     def morning() -> Light:
@@ -93,12 +95,16 @@ class Light:
         height = np.clip(directions[:, 2:], 0, 1) ** np.float32(0.55)
         color = np.array(self.horizon_rgb, np.float32) * (1 - height) + np.array(self.zenith_rgb, np.float32) * height
         scale = np.float32(220.0) / (np.maximum(directions[:, 2], 0) + np.float32(0.18))
-        where = directions[:, :2] * scale[:, None] % np.float32(1024)
-        cover = _cloud_map(self.weather)[where[:, 1].astype(np.int32), where[:, 0].astype(np.int32)]
+        column, row = (directions[:, :2] * scale[:, None]).astype(np.int32).T % 1024
+        cover = _cloud_map(self.weather)[row, column]
         threshold = np.float32(1.4 - 2.8 * self.clouds)
         cloud = np.clip((cover - threshold) * np.float32(0.8), 0, 1)[:, None] * np.clip(directions[:, 2:] * 6, 0, 1)
         glow = np.clip(directions @ self.toward_sun, 0, 1)[:, None] ** 24 * np.array(self.sun_rgb, np.float32) * np.float32(0.5)
-        return color * (1 - cloud) + cloud * (np.float32(0.62) + np.float32(0.12) * cover[:, None]) * np.array([1.1, 1.12, 1.16], np.float32) + glow
+        return (
+            color * (1 - cloud)
+            + cloud * (np.float32(0.62) + np.float32(0.12) * cover[:, None]) * np.array([1.1, 1.12, 1.16], np.float32)
+            + glow
+        )
 
     def develop(self, radiance: Array32, falloff: Array32, rng: np.random.Generator | None) -> NDArray[np.uint8]:
         """Linear radiance (N, 3) -> sRGB-like uint8: vignetting by falloff (N,), exposure, tone curve, noise (none without rng)."""

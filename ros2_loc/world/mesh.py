@@ -94,13 +94,17 @@ class MeshBuilder:
         texels = np.column_stack([axes, corner - axes @ origin])
         self._add(fan, np.zeros(len(fan), np.int32), normal[None], normal[None], texels[None], texture)
 
-    def wall(self, a: ArrayLike, b: ArrayLike, bottom_m: float, top_m: float, texture: Texture, offset_m: tuple[float, float] = (0, 0)) -> None:
+    def wall(
+        self, a: ArrayLike, b: ArrayLike, bottom_m: float, top_m: float, texture: Texture, offset_m: tuple[float, float] = (0, 0)
+    ) -> None:
         """An upright rectangle from a to b (map x, y), seen from the side that has a on the left."""
         a3, b3 = (np.append(np.asarray(q, np.float64)[:2], bottom_m) for q in (a, b))
         rise = Up * (top_m - bottom_m)
         self.polygon([a3, b3, b3 + rise, a3 + rise], texture, offset_m=offset_m)
 
-    def box(self, centre: ArrayLike, forward: ArrayLike, size_m: tuple[float, float, float], textures: Sequence[Texture], bottom_m: float = 0.0) -> None:
+    def box(
+        self, centre: ArrayLike, forward: ArrayLike, size_m: tuple[float, float, float], textures: Sequence[Texture], bottom_m: float = 0.0
+    ) -> None:
         """A box on the ground: size (length along forward, width, height), textures (sides, ends, top)."""
         f = _unit(np.asarray(forward, np.float64)[:2])
         left = np.array([-f[1], f[0]])

@@ -40,7 +40,9 @@ class PropKit:
             leaves=tuple(builder.picture(x, 40.0) for x in leaves),
             bark=builder.picture(bark, 40.0),
             hedge=builder.picture(foliage((60, 600), (70, 96, 48), 3.0, rng), 30.0),
-            planks=builder.picture(np.ascontiguousarray(courses((600, 60), (60, 4), (150, 116, 80), (90, 66, 46), 0.1, rng).swapaxes(0, 1)), 30.0),
+            planks=builder.picture(
+                np.ascontiguousarray(courses((600, 60), (60, 4), (150, 116, 80), (90, 66, 46), 0.1, rng).swapaxes(0, 1)), 30.0
+            ),
             metal=builder.picture(mottled((128, 32), (84, 90, 92), (1, 8), 0.06, rng), 30.0),
             glass=builder.picture(mottled((64, 96), (50, 60, 70), (30,), 0.3, rng), 40.0),
             cars=tuple(_car_pictures(builder, c, rng) for c in _CAR_COLORS),
@@ -151,7 +153,11 @@ def _car_pictures(builder: MeshBuilder, color: Rgb, rng: np.random.Generator) ->
     end.text(0.87, 0.24, 0.1, f"{rng.integers(100, 999)} {rng.integers(10, 99)}", (20, 20, 30))
     for x in (0.08, 1.42):
         end.rect(x, 0.3, x + 0.25, 0.42, (236, 224, 180))
-    return builder.picture(side.image, 50), builder.picture(end.image, 50), builder.picture(mottled((90, 100), color, (2, 40), 0.05, rng), 50)
+    return (
+        builder.picture(side.image, 50),
+        builder.picture(end.image, 50),
+        builder.picture(mottled((90, 100), color, (2, 40), 0.05, rng), 50),
+    )
 
 
 def _sign_picture(name: str) -> NDArray[np.uint8]:

@@ -69,7 +69,9 @@ def measure_odometry(drive: Drive, rate_hz: float = 20.0, noise: OdometryNoise |
     return samples
 
 
-def measure_fixes(drive: Drive, origin: GeoOrigin, rate_hz: float = 1.0, sigma_m: tuple[float, float, float] = (1.2, 1.2, 2.5), seed: int = 0) -> list[GeoFix]:
+def measure_fixes(
+    drive: Drive, origin: GeoOrigin, rate_hz: float = 1.0, sigma_m: tuple[float, float, float] = (1.2, 1.2, 2.5), seed: int = 0
+) -> list[GeoFix]:
     """Positions of base_link's origin by satellite with independent noise of sigma (east, north, up), which their covariance states."""
     rng = np.random.default_rng([seed, 12])
     covariance = np.diag(np.square(sigma_m))
