@@ -40,6 +40,10 @@ GENERATORS = (
 )
 RUNTIME = ("ros-rclpy[fastrtps]==9.1.2", "ros-common-interfaces==5.5.1")
 OPENCV = "opencv-python-headless>=4.6"
+# A C++ compiler for machines that have none, and the library that its output needs beside it (see compilers()).
+COMPILERS = "ziglang>=0.13"
+UNWINDERS = ("/lib/x86_64-linux-gnu/libgcc_s.so.1", "/lib64/libgcc_s.so.1", "/usr/lib/libgcc_s.so.1")
+WAY_OUT = "or set ROS2_LOC_MSGS=0 to install without the nodes' messages"
 
 
 def sourced_prefixes() -> list[str]:
@@ -61,7 +65,8 @@ def build_requirements() -> list[str]:
     """What the build environment needs beyond pyproject.toml: nothing where messages are off or a ROS 2 is sourced."""
     if os.environ.get("ROS2_LOC_MSGS", "1") == "0" or sourced_prefixes():
         return []
-    return ["cmake>=3.20,<4", "ninja", *(f"{name}; {ON_PYPI}" for name in GENERATORS)]
+    generators = [*GENERATORS] if has_compilers() else [*GENERATORS, COMPILERS]
+    return ["cmake>=3.20,<4", "ninja", *(f"{name}; {ON_PYPI}" for name in generators)]
 
 
 def run_requirements() -> list[str]:
@@ -74,20 +79,41 @@ def run_requirements() -> list[str]:
     return [*common, OPENCV, *middleware]
 
 
-def check_tools() -> None:
-    """Raise SetupError, in one line, when a compiler or Python's headers are missing."""
-    way_out = "or set ROS2_LOC_MSGS=0 to install without the nodes' messages"
-    for variable, command, package in (("CC", "cc", "gcc"), ("CXX", "c++", "g++")):
-        if not (os.environ.get(variable) or shutil.which(command)):
-            raise SetupError(f"no {command} to compile the messages with: apt-get install {package}, {way_out}")
+def has_compilers() -> bool:
+    """Whether this machine has a C and a C++ compiler of its own."""
+    return all(os.environ.get(variable) or shutil.which(command) for variable, command in (("CC", "cc"), ("CXX", "c++")))
+
+
+def compilers() -> dict[str, str]:
+    """The variables that make CMake use the compilers of PyPI's ziglang, or none where the machine has its own.
+
+    Fast DDS throws through our libraries when a message is cut short. The unwinder that zig links into them does not understand the
+    frames of gcc, and the process dies; the libgcc that Fast DDS itself needs does.
+
+    Raises:
+        SetupError: no compiler of either kind.
+    """
+    if has_compilers():
+        return {}
+    spec = importlib.util.find_spec("ziglang")
+    unwinder = next((path for path in map(Path, UNWINDERS) if path.exists()), None)
+    if not (spec and spec.origin and unwinder):
+        raise SetupError(f"no C++ compiler for the nodes' messages: apt-get install g++, {WAY_OUT}")
+    zig = Path(spec.origin).with_name("zig")
+    return {"CC": f"{zig} cc", "CXX": f"{zig} c++", "LDFLAGS": str(unwinder), "ZIG_GLOBAL_CACHE_DIR": str(STAGE / "zig")}
+
+
+def check_headers() -> None:
+    """Raise SetupError, in one line, when Python's headers are missing."""
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        raise SetupError(f"no Python.h of {sys.executable}: apt-get install python{version}-dev, {way_out}")
+        raise SetupError(f"no Python.h of {sys.executable}: apt-get install python{version}-dev, {WAY_OUT}")
 
 
 def compile_environment(prefixes: list[str]) -> dict[str, str]:
     """The environment in which CMake and the generators find ROS 2 under `prefixes`."""
-    environment = dict(os.environ, AMENT_PREFIX_PATH=os.pathsep.join(prefixes), CMAKE_PREFIX_PATH=os.pathsep.join(prefixes))
+    joined = os.pathsep.join(prefixes)
+    environment = {**os.environ, **compilers(), "AMENT_PREFIX_PATH": joined, "CMAKE_PREFIX_PATH": joined}
     packages = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
     for variable, folder in (("PYTHONPATH", packages), ("LD_LIBRARY_PATH", "lib")):
         # what pip's build environment has on sys.path already it refuses to see a second time
@@ -98,7 +124,7 @@ def compile_environment(prefixes: list[str]) -> dict[str, str]:
 
 def compile_messages(prefixes: list[str]) -> Path:
     """Compile our messages, and the standard ones that this ROS 2 lacks, into one staged prefix and return it."""
-    check_tools()
+    check_headers()
     shutil.rmtree(STAGE, ignore_errors=True)
     installed = STAGE / "prefix"
     environment = compile_environment(prefixes)

@@ -23,11 +23,9 @@ case $version in
 esac
 
 missing=""
-command -v "${CC:-cc}" >/dev/null || missing="$missing gcc"
-command -v "${CXX:-c++}" >/dev/null || missing="$missing g++"
 ask 'import ensurepip, venv' || missing="$missing python$version-venv"
 ask 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' || missing="$missing python$version-dev"
-[ -z "$missing" ] || fail "this machine lacks what compiles the messages or makes a venv: apt-get install$missing"
+[ -z "$missing" ] || fail "this machine lacks what makes a venv or compiles the messages: apt-get install$missing"
 
 # cv_bridge and OpenCV of a sourced ROS 2 lie among the system's packages.
 system=""

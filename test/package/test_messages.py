@@ -38,6 +38,17 @@ def test_status_survives_the_wire() -> None:
     assert deserialize_message(serialize_message(status), LocalizationStatus) == status
 
 
+def test_a_message_cut_short_is_an_error_and_no_crash() -> None:
+    """The exception of Fast DDS passes through the compiled library; built wrongly, that ends the process."""
+    from rclpy.serialization import deserialize_message, serialize_message
+    from ros2_loc.msg import LocalizationStatus
+
+    whole = serialize_message(LocalizationStatus(source="map_localizer", stage_names=["extract", "solve"]))
+    for length in range(len(whole)):
+        with pytest.raises(Exception, match="deserializ"):
+            deserialize_message(whole[:length], LocalizationStatus)
+
+
 @pytest.mark.parametrize("package", ["tf2_msgs", "vision_msgs"])
 def test_copies_of_standard_messages_match_their_sources(checkout: Path, package: str) -> None:
     """Also against a real tf2_msgs or vision_msgs, where one is installed in place of our copy."""

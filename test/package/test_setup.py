@@ -43,14 +43,31 @@ def test_messages_can_be_left_out(setup_module_of_package: ModuleType, monkeypat
     assert "ros-rclpy" not in "\n".join(setup_module_of_package.run_requirements())
 
 
-def test_a_missing_compiler_is_one_line_with_the_remedy(
-    setup_module_of_package: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CC", raising=False)
-    with pytest.raises(setup_module_of_package.SetupError, match="apt-get install gcc") as error:
-        setup_module_of_package.check_tools()
+    for variable in ("CC", "CXX", "AMENT_PREFIX_PATH", "ROS2_LOC_MSGS"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler_one_comes_from_pypi(setup_module_of_package: ModuleType) -> None:
+    assert any(line.startswith("ziglang") for line in setup_module_of_package.build_requirements())
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_no_compiler_at_all_is_one_line_with_the_remedy(setup_module_of_package: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup_module_of_package, "UNWINDERS", ())
+    with pytest.raises(setup_module_of_package.SetupError, match="apt-get install g") as error:
+        setup_module_of_package.compilers()
     assert "\n" not in str(error.value)
+
+
+def test_the_machine_s_compilers_come_first(setup_module_of_package: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "gcc")
+    monkeypatch.setenv("CXX", "g++")
+    assert setup_module_of_package.compilers() == {}
+    assert not any(line.startswith("ziglang") for line in setup_module_of_package.build_requirements())
 
 
 def test_each_node_module_gets_a_starter_that_runs_its_main(
