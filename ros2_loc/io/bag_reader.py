@@ -16,7 +16,7 @@ from rosbags.interfaces import Connection
 
 from ros2_loc.errors import DataError
 from ros2_loc.io.bags import typestore
-from ros2_loc.io.damaged_bags import salvage
+from ros2_loc.io.damaged_bags import damage, salvage
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ class BagReader:
             raise DataError(f"{self.path}: no such bag; give a rosbag2 folder, .db3 or .mcap")
         if not is_bag(self.path):
             raise DataError(f"{self.path}: is no rosbag2; give a folder with metadata.yaml, a .db3 or a .mcap")
+        self._warned = False
         self._salvaged: tempfile.TemporaryDirectory[str] | None = None
         self._reader = self._open()
         self.connections: list[Connection] = list(self._reader.connections)
@@ -83,10 +84,10 @@ class BagReader:
 
     def _open(self) -> AnyReader:
         files = storage_files(self.path) if self.path.is_dir() else [self.path]
+        complaint = next((found for file in files if (found := damage(file))), None)
         try:
-            if not any(_has_journal(file) for file in files):
+            if complaint is None:
                 return _opened([self.path])
-            complaint = "the recorder was killed"
         except Exception as error:  # rosbags lets errors of sqlite, of its mcap parser and of YAML through as they are
             complaint = _one_line(error)
         if not files:
@@ -121,7 +122,9 @@ class BagReader:
             except StopIteration:
                 return
             except Exception as error:  # a page or chunk in the middle is damaged
-                _log.warning("%s: is damaged, read up to there (%d messages): %s", self.path, count, _one_line(error))
+                if not self._warned:
+                    _log.warning("%s: is damaged, read up to there (%d messages): %s", self.path, count, _one_line(error))
+                self._warned = True
                 return
             count += 1
             yield item
@@ -165,22 +168,16 @@ def _opened(paths: list[Any]) -> AnyReader:
 
 def _readable(file: Path, folder: Path) -> Any:
     """The file as it is where it can be opened, else what can be saved of it."""
-    complaint = "the recorder was killed"
+    complaint = damage(file)
     try:
-        if not _has_journal(file):
+        if complaint is None:
             _opened([file]).close()
             return file
     except Exception as error:  # as in BagReader._open
         complaint = _one_line(error)
     saved, count = salvage(file, folder)
-    _log.warning("%s: is cut short or damaged (%s); reading the %d messages up to there", file, complaint, count)
+    _log.warning("%s: is cut short or damaged (%s); reading %d messages up to there", file, complaint, count)
     return saved
-
-
-def _has_journal(file: Path) -> bool:
-    """Whether messages are left in sqlite's write-ahead log, which `rosbags` does not read."""
-    log = file.with_name(f"{file.name}-wal")
-    return file.suffix == ".db3" and log.is_file() and log.stat().st_size > 0
 
 
 def _one_line(error: Exception) -> str:

@@ -6,6 +6,8 @@ Sources: https://mcap.dev/spec; https://www.sqlite.org/fileformat2.html.
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import sqlite3
 import struct
 from collections.abc import Iterator
@@ -34,12 +36,32 @@ def salvage(file: Path, folder: Path) -> tuple[Any, int]:
     return _salvage_mcap(file) if file.suffix == ".mcap" else _salvage_sqlite(file, folder)
 
 
+def damage(file: Path) -> str | None:
+    """What is wrong with a .db3 that sqlite itself may not notice before the end is read; None: nothing that shows."""
+    if file.suffix != ".db3":
+        return None
+    log = file.with_name(f"{file.name}-wal")
+    if log.is_file() and log.stat().st_size > 0:  # `rosbags` does not read it
+        return "messages are left in the write-ahead log of a recorder that was killed"
+    with file.open("rb") as stream:
+        header = stream.read(100)
+    pages_are_told = len(header) == 100 and header[24:28] == header[92:96]
+    missing = int.from_bytes(header[28:32], "big") * _page_size(header) - file.stat().st_size
+    return f"{missing} bytes are missing" if pages_are_told and missing > 0 else None
+
+
+def _page_size(header: bytes) -> int:
+    size = int.from_bytes(header[16:18], "big") or 4096
+    return 65536 if size == 1 else size  # it does not fit into two bytes
+
+
 def _salvage_sqlite(file: Path, folder: Path) -> tuple[Path, int]:
     """Copy the rows up to the first page that is missing; `writable_schema` keeps sqlite from refusing a short file at once."""
     copy = folder / file.name
     count = 0
+    whole = _whole_pages(file, folder)
     try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as source, closing(sqlite3.connect(copy)) as target:
+        with closing(sqlite3.connect(f"file:{whole}?mode=ro", uri=True)) as source, closing(sqlite3.connect(copy)) as target:
             source.execute("PRAGMA writable_schema=ON")
             for (statement,) in source.execute(_STATEMENTS).fetchall():
                 target.execute(statement)
@@ -50,25 +72,36 @@ def _salvage_sqlite(file: Path, folder: Path) -> tuple[Path, int]:
             target.commit()
     except sqlite3.Error as error:
         raise DataError(f"{file}: can't be read: {error}; it is damaged beyond saving, record or copy it again") from error
+    if whole != file:
+        whole.unlink()
     if count == 0:
         raise DataError(f"{file}: is damaged and holds no whole message; record or copy it again")
     return copy, count
 
 
+def _whole_pages(file: Path, folder: Path) -> Path:
+    """The file, or a copy without its last page where that is not whole: sqlite would take zeros for what is missing there."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        page = _page_size(stream.read(18))
+    if size % page == 0:
+        return file
+    copy = folder / f"whole_pages_of_{file.name}"
+    shutil.copyfile(file, copy)
+    os.truncate(copy, size - size % page)
+    return copy
+
+
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> int:
     """Rows of a table in the order they were written (not by an index, whose pages may lie behind the cut)."""
     count = 0
-    rows = source.execute(f"SELECT * FROM {table} NOT INDEXED")
-    marks = ",".join("?" * len(rows.description))
-    while True:
-        try:
-            row = rows.fetchone()
-        except sqlite3.DatabaseError:
-            return count
-        if row is None:
-            return count
-        target.execute(f"INSERT INTO {table} VALUES({marks})", row)
-        count += 1
+    try:
+        for row in source.execute(f"SELECT * FROM {table} NOT INDEXED"):
+            target.execute(f"INSERT INTO {table} VALUES({','.join('?' * len(row))})", row)
+            count += 1
+    except sqlite3.DatabaseError:
+        return count
+    return count
 
 
 def _salvage_mcap(file: Path) -> tuple[_WithTail, int]:

@@ -46,7 +46,7 @@ def parse_encoding(name: str) -> Encoding:
     if name in _YUV422:
         return Encoding(np.dtype("u1"), 2, _YUV422[name])
     if match := re.fullmatch(r"(mono|rgba?|bgra?|bayer_(?:rggb|bggr|gbrg|grbg))(8|16)", name):
-        dtype = np.dtype("u1" if match[2] == "8" else "u2")
+        dtype: np.dtype[Any] = np.dtype("u1" if match[2] == "8" else "u2")
         if match[1] in _BAYER:
             return Encoding(dtype, 1, _BAYER[match[1]])
         colour, channels = _COLOURS[match[1]]
