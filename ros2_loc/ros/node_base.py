@@ -128,19 +128,23 @@ class NodeBase(LifecycleNode):
         if len(self._throttled) > 1000:  # texts with numbers in them
             self._throttled.clear()
         self._throttled[key or text] = now
-        log = self.get_logger()
-        {"warn": log.warning, "error": log.error}[severity](text)
+        if severity == "warn":  # rclpy raises when one line of code logs with two severities
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().error(text)
 
     def finish(self, exit_code: int = 0) -> None:
         """End the process that runs this node: its work is done, or can't be done."""
         self.exit_code = exit_code
 
+    def unknown_parameters(self) -> list[str]:
+        """One line for each parameter that was set from outside but that the node does not have."""
+        return self._declared.unknown()
+
     # --- the lifecycle
 
     def start(self) -> bool:
         """Configure and activate when `autostart` says so; False when that failed (the reason is in the log)."""
-        for line in self._declared.unknown():
-            self.get_logger().warning(line)
         if not self.params.autostart:
             return True
         return all(step() == TransitionCallbackReturn.SUCCESS for step in (self.trigger_configure, self.trigger_activate))
@@ -253,6 +257,9 @@ def _run(makers: Sequence[Callable[[], NodeBase]], nodes: list[NodeBase], execut
     for make in makers:
         nodes.append(make())
         executor.add_node(nodes[-1])
+    if len(nodes) == 1:  # several share one command line, and not each has all parameters
+        for line in nodes[0].unknown_parameters():
+            nodes[0].get_logger().warning(line)
     if not all(node.start() for node in nodes):
         return 1
     while not stopping and rclpy.ok() and all(node.exit_code is None for node in nodes):

@@ -126,7 +126,7 @@ def test_a_bad_parameter_is_refused_in_one_line(make: Callable[..., ProbeNode], 
 
 
 def test_a_misspelt_parameter_is_named(make: Callable[..., ProbeNode]) -> None:
-    assert make(rate_hx=3.0)._declared.unknown() == ["there is no parameter 'rate_hx' (did you mean 'rate_hz'?): it is ignored"]
+    assert make(rate_hx=3.0).unknown_parameters() == ["there is no parameter 'rate_hx' (did you mean 'rate_hz'?): it is ignored"]
 
 
 def test_only_live_parameters_change_while_the_node_runs(make: Callable[..., ProbeNode]) -> None:
@@ -165,6 +165,14 @@ def test_a_callback_that_raises_does_not_end_the_node(make: Callable[..., ProbeN
     say(node, "crash", "still here")
     assert spin(node, lambda: "still here" in node.heard)
     assert node.errors == ["KeyError: 'no such thing'"]
+
+
+def test_lines_are_logged_once_in_a_while(make: Callable[..., ProbeNode], capfd: pytest.CaptureFixture[str]) -> None:
+    node = make()
+    for severity, text in (("warn", "one"), ("error", "two"), ("warn", "one"), ("warn", "three")):
+        node.log_throttled(severity, text)
+    lines = [line for line in capfd.readouterr().err.splitlines() if "[probe]" in line]
+    assert [line.rpartition(" ")[2] for line in lines] == ["one", "two", "three"]
 
 
 def test_autostart_false_waits_for_a_manager(make: Callable[..., ProbeNode]) -> None:
