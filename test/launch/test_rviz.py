@@ -59,7 +59,8 @@ def test_displays_show_what_the_nodes_publish(config: Any, checkout: Path) -> No
         durability = display["Topic"]["Durability Policy"]
         assert (durability == LATCHED_DURABILITY) is ("LATCHED" in qos), topic
         assert display["Topic"]["Reliability Policy"] == "Reliable"
-    wanted = {"/map/points", "/map/places", "/localization/matches_image", "/localization/path", "/localization/pose", "/localization/place_poses"}
+    ours = {"matches_image", "path", "pose", "map_pose", "place_poses"}
+    wanted = {"/map/points", "/map/places", *(f"/localization/{name}" for name in ours)}
     assert wanted <= set(shown)
 
 
