@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ros2_loc.core.types import Frame, PoseEstimate, Rejection, RejectionReason
-from ros2_loc.errors import Ros2LocError
+from ros2_loc.errors import ConfigError, Ros2LocError
 from ros2_loc.localization.fusion import FusionState
 from ros2_loc.localization.map_localizer import Localization, MapLocalizer
 from ros2_loc.localization.pipeline import load_pipeline
@@ -64,7 +64,7 @@ class MapLocalizerNode(NodeBase):
         """Load map and pipeline; refuse a map that was built with other features."""
         p: MapLocalizerParameters = self.params
         if not p.map:
-            raise Ros2LocError("parameter 'map' is empty: name the folder of a map, for instance -p map:=/maps/town")
+            raise ConfigError("parameter 'map' is empty: name the folder of a map, for instance -p map:=/maps/town")
         self._messages = conversions.own_messages()
         started = time.perf_counter()
         self._map = SparseMap.load(p.map)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ class PoseFusionNode(NodeBase):
         self._counts: Counter[str] = Counter()
         self._start_anew()
         for topic in p.estimate_topics:
-            self.subscribe(PoseWithCovarianceStamped, topic, self._on_estimate, qos.RESULT)
+            self.subscribe(PoseWithCovarianceStamped, topic, partial(self._on_estimate, topic), qos.RESULT)
         if p.odometry == "topic":
             self.subscribe(Odometry, "odom", self._on_odometry, qos.odometry_qos(p.odometry_reliability))
         if p.odometry == "tf":
@@ -109,8 +110,8 @@ class PoseFusionNode(NodeBase):
 
     # --- callbacks
 
-    def _on_estimate(self, message: PoseWithCovarianceStamped) -> None:
-        estimate = conversions.estimate_from_message(message, "map_localizer")
+    def _on_estimate(self, topic: str, message: PoseWithCovarianceStamped) -> None:
+        estimate = conversions.estimate_from_message(message, source=topic)
         self._require_frame("pose", message.header.frame_id, self.params.map_frame)
         self._estimates.tick()
         self._note_time(estimate.stamp_ns)
