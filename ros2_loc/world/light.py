@@ -99,7 +99,11 @@ class Light:
         cover = _cloud_map(self.weather)[row, column]
         threshold = np.float32(1.4 - 2.8 * self.clouds)
         cloud = np.clip((cover - threshold) * np.float32(0.8), 0, 1)[:, None] * np.clip(directions[:, 2:] * 6, 0, 1)
-        glow = np.clip(directions @ self.toward_sun, 0, 1)[:, None] ** 24 * np.array(self.sun_rgb, np.float32) * np.float32(0.5)
+        glow = (
+            np.clip(np.einsum("nk,k->n", directions, self.toward_sun), 0, 1)[:, None] ** 24
+            * np.array(self.sun_rgb, np.float32)
+            * np.float32(0.5)
+        )
         return (
             color * (1 - cloud)
             + cloud * (np.float32(0.62) + np.float32(0.12) * cover[:, None]) * np.array([1.1, 1.12, 1.16], np.float32)

@@ -54,16 +54,14 @@ class Satellite(NamedTuple):
 def render(town: Town, camera: Camera, map_from_camera: Pose, light: Light, rng: np.random.Generator | None = None) -> View:
     """What `camera` (any model) sees from a pose of its optical frame; `rng` draws the sensor's noise, none without it."""
     grid = _camera_grid(camera)
-    rotation = map_from_camera.rotation.astype(np.float32)
-    directions = grid.directions @ rotation.T
+    directions = _rotate(map_from_camera, grid.directions)
     origins = np.broadcast_to(map_from_camera.translation.astype(np.float32), directions.shape)
-    shape = (camera.height, camera.width)
-    steps = (grid.right @ rotation.T, grid.down @ rotation.T)
-    seen = _smooth_outlines(stage_for(town, light), Rays(origins, directions, grid.angle_rad, 0.0), steps, shape)
+    rays = Rays(origins, directions, grid.angle_rad, 0.0)
+    seen = _smooth_outlines(stage_for(town, light), rays, grid, map_from_camera)
     rgb = light.develop(seen.radiance, grid.falloff, rng)
     depth = np.where(grid.valid, seen.distance_m * grid.directions[:, 2], np.inf)
     rgb[~grid.valid] = 0
-    return View(rgb.reshape(*shape, 3), depth.reshape(shape).astype(np.float32))
+    return View(rgb.reshape(*grid.shape, 3), depth.reshape(grid.shape).astype(np.float32))
 
 
 def render_satellite(
@@ -105,29 +103,34 @@ def _satellite_rows(
     return stage.light.develop(total / len(_SATELLITE_SUBPIXELS), np.zeros(x.size, np.float32), None).reshape(len(rows), width, 3)
 
 
-def _smooth_outlines(stage: Stage, rays: Rays, steps: tuple[Array32, Array32], shape: tuple[int, int]) -> Seen:
+def _smooth_outlines(stage: Stage, rays: Rays, grid: _CameraGrid, map_from_camera: Pose) -> Seen:
     """The centre ray of every pixel, and the mean of three where a neighbour shows another surface or the edge of a shadow."""
     seen = look(stage, rays)
-    label = (seen.surface * 2 + (seen.sunlit > 0.5)).reshape(shape)
+    label = (seen.surface * 2 + (seen.sunlit > 0.5)).reshape(grid.shape)
     across, down = label[:, 1:] != label[:, :-1], label[1:] != label[:-1]
-    edge = np.zeros(shape, bool)
+    edge = np.zeros(grid.shape, bool)
     edge[:, 1:] |= across
     edge[:, :-1] |= across
     edge[1:] |= down
     edge[:-1] |= down
     chosen = np.flatnonzero(edge)
     offsets = np.array(_OUTLINE_SUBPIXELS, np.float32)
-    directions = rays.directions[chosen] + offsets[:, :1, None] * steps[0][chosen] + offsets[:, 1:, None] * steps[1][chosen]
-    directions /= np.linalg.norm(directions, axis=2, keepdims=True)
-    again = rays.at(np.tile(chosen, len(offsets)))._replace(directions=directions.reshape(-1, 3))
+    beside = grid.directions[chosen] + offsets[:, :1, None] * grid.right[chosen] + offsets[:, 1:, None] * grid.down[chosen]
+    beside /= np.linalg.norm(beside, axis=2, keepdims=True)
+    again = rays.at(np.tile(chosen, len(offsets)))._replace(directions=_rotate(map_from_camera, beside.reshape(-1, 3)))
     seen.radiance[chosen] += look(stage, again).radiance.reshape(len(offsets), -1, 3).sum(axis=0)
     seen.radiance[chosen] /= 1 + len(offsets)
     return seen
 
 
+def _rotate(b_from_a: Pose, vectors: Array32) -> Array32:
+    """Without BLAS, whose threads wait for one another on a busy machine and gain nothing here."""
+    return np.einsum("nk,jk->nj", vectors, b_from_a.rotation.astype(np.float32))
+
+
 class _CameraGrid(NamedTuple):
     """Per pixel, row by row, optical frame: unit directions, their change per pixel to the right and down, the pixel's angle, the vignette,
-    and whether the camera has a ray there at all."""
+    and whether the camera has a ray there at all; shape is (height, width)."""
 
     directions: Array32
     right: Array32
@@ -135,6 +138,7 @@ class _CameraGrid(NamedTuple):
     angle_rad: Array32
     falloff: Array32
     valid: NDArray[np.bool_]
+    shape: tuple[int, int]
 
 
 @lru_cache(maxsize=4)
@@ -148,4 +152,4 @@ def _camera_grid(camera: Camera) -> _CameraGrid:
     angle = np.sqrt(np.linalg.norm(right, axis=-1) * np.linalg.norm(down, axis=-1))
     radius = ((x / w - 0.5) ** 2 + (y / h - 0.5) ** 2) * 2
     directions, right, down = (a.reshape(-1, 3).astype(np.float32) for a in (rays, right, down))
-    return _CameraGrid(directions, right, down, angle.ravel().astype(np.float32), radius.ravel().astype(np.float32), valid.ravel())
+    return _CameraGrid(directions, right, down, angle.ravel().astype(np.float32), radius.ravel().astype(np.float32), valid.ravel(), (h, w))
