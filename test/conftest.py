@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:  # each test file pays for what it uses only
+    from ros2_loc.io.image_sequence import ImageSequence
+    from ros2_loc.localization.pipeline import PipelineConfig
+    from ros2_loc.mapping.sparse_map import SparseMap
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -43,3 +49,34 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set ROS2_LOC_SHARED to the folder that holds data/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def town_sequence() -> ImageSequence:
+    """20 images, 320 x 200 px, about 1.5 m apart, along a street of a small synthetic town, with their true poses."""
+    from ros2_loc.world.drive import make_drive, street_route
+    from ros2_loc.world.layout import TownSize
+    from ros2_loc.world.light import Light
+    from ros2_loc.world.recording import Recording, demo_camera
+    from ros2_loc.world.town import Town
+
+    town = Town.generate(5, TownSize.small())
+    drive = make_drive(street_route(town.plan, [(1, 1), (2, 1), (2, 2)], start=0.05, end=0.6), start_ns=1_000_000_000)
+    return Recording(town, drive, Light.afternoon(), demo_camera(320, 200), image_rate_hz=4.0, seed=1).sequence().subset(range(20))
+
+
+@pytest.fixture(scope="session")
+def small_pipeline() -> PipelineConfig:
+    """The default with fewer keypoints and a small codebook."""
+    from ros2_loc.localization.pipeline import PipelineConfig
+
+    return PipelineConfig(extractor={"name": "sift", "max_keypoints": 800}, encoder={"name": "vlad", "num_words": 16})
+
+
+@pytest.fixture(scope="session")
+def town_map(town_sequence: ImageSequence, small_pipeline: PipelineConfig, tmp_path_factory: pytest.TempPathFactory) -> SparseMap:
+    """Built from every second image of `town_sequence`. Copy its folder before changing anything in it."""
+    from ros2_loc.localization.build_map import build_map
+
+    folder = tmp_path_factory.mktemp("map") / "town"
+    return build_map(town_sequence.subset(range(0, 20, 2)), small_pipeline, folder, source="test", show_progress=False)

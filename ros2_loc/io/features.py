@@ -53,5 +53,10 @@ def read_features(path: Path, names: Iterable[str]) -> list[LocalFeatures]:
 
 def _read(file: h5py.File, name: str) -> LocalFeatures:
     group = file[name]
-    columns = [group[key][()].astype(np.float32) for key in ("keypoints", "descriptors", "scores", "scales")]
-    return LocalFeatures(*columns, extractor=str(group.attrs["extractor"]))
+    return LocalFeatures(
+        keypoints=group["keypoints"][()].astype(np.float32),
+        descriptors=group["descriptors"][()].astype(np.float32),
+        scores=group["scores"][()].astype(np.float32),
+        scales=group["scales"][()].astype(np.float32),
+        extractor=str(group.attrs["extractor"]),
+    )

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ros2_loc import __version__, registry
 from ros2_loc.config import to_dict
+from ros2_loc.core.pose import Array, Pose, transport_to_right
 from ros2_loc.core.types import LocalFeatures, PoseEstimate
 from ros2_loc.errors import DataError
 from ros2_loc.io.files import require_absent
@@ -22,7 +23,6 @@ from ros2_loc.localization.pipeline import PipelineConfig
 from ros2_loc.mapping import calibration
 from ros2_loc.mapping.build import Draft, MapBuilder, fingerprint
 from ros2_loc.mapping.sparse_map import ErrorModel, SparseMap
-from ros2_loc.core.pose import Array, Pose, transport_to_right
 
 Method = Literal["known", "incremental", "global"]
 
@@ -54,7 +54,9 @@ def build_map(
     if not overwrite:
         require_absent(out)
     if poses == "known" and not sequence.has_poses:
-        raise DataError("the images have no poses: give some (--poses FILE, or a bag with /ground_truth/odometry), or build with --method incremental")
+        raise DataError(
+            "the images have no poses: give some (--poses FILE, or a bag with /ground_truth/odometry), or build with --method incremental"
+        )
     work = out.parent / f".{out.name}.building"
     names = {kind: getattr(pipeline, kind) for kind in ("extractor", "encoder", "matcher")}
     parts = {kind: registry.create(kind, section) for kind, section in names.items()}

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ros2_loc import registry
-from ros2_loc.core.pose import Array, Pose, check_covariance, rotation_angle_rad, transport_to_left, transport_to_right
+from ros2_loc.core.pose import Array, Pose, check_covariance, transport_to_left, transport_to_right
 from ros2_loc.core.types import Candidate, Frame, LocalFeatures, Matches, PoseEstimate, Rejection, RejectionReason
-from ros2_loc.errors import DataError
 from ros2_loc.localization.pipeline import PipelineConfig
 from ros2_loc.localization.pose_solver import Correspondences, Failure, PoseSolver, Solution
 from ros2_loc.mapping.sparse_map import SparseMap
@@ -104,7 +103,9 @@ class MapLocalizer:
         """`localize` for features that were extracted before; `without_place` hides one place (to test the map on its own images)."""
         clock = clock or _StageClock()
         if len(features) < self._config.min_keypoints:
-            return self._reject(frame, clock, RejectionReason.TOO_FEW_KEYPOINTS, f"{len(features)} keypoints: dark, blurred or covered?", features)
+            return self._reject(
+                frame, clock, RejectionReason.TOO_FEW_KEYPOINTS, f"{len(features)} keypoints: dark, blurred or covered?", features
+            )
         near = self._near(prior) if prior is not None else np.zeros(0, dtype=np.int64)
         near = near[near != without_place]
         found: Localization | None = None
@@ -160,8 +161,8 @@ class MapLocalizer:
         matches: list[Matches] = self._matcher.match_many(features, [p.features for p in places])
         together = _Matched(
             np.concatenate([m.indices[:, 0] for m in matches]).astype(np.int64),
-            np.concatenate([np.full(len(m), c.source) for m, c in zip(matches, candidates)]).astype(np.int64),
-            np.concatenate([p.point_index[m.indices[:, 1]] for m, p in zip(matches, places)]).astype(np.int64),
+            np.concatenate([np.full(len(m), c.source) for m, c in zip(matches, candidates, strict=True)]).astype(np.int64),
+            np.concatenate([p.point_index[m.indices[:, 1]] for m, p in zip(matches, places, strict=True)]).astype(np.int64),
             np.concatenate([m.scores for m in matches]).astype(np.float64),
         )
         together = together.order(np.argsort(-together.score, kind="stable"))
@@ -171,9 +172,10 @@ class MapLocalizer:
         """Matches of the points that the first pose puts near a keypoint: what the ratio test threw away comes back."""
         config = self._config
         place, row = self._points_around(map_from_camera, without_place)
-        point = np.concatenate([self._map.places[p].point_index[r] for p, r in zip(place, row)]) if len(place) else np.zeros(0, np.int64)
+        rows_of = list(zip(place, row, strict=True))
+        point = np.concatenate([self._map.places[p].point_index[r] for p, r in rows_of]) if len(place) else np.zeros(0, np.int64)
         owner = np.repeat(place, [len(r) for r in row]) if len(place) else np.zeros(0, np.int64)
-        descriptors = np.concatenate([self._map.places[p].features.descriptors[r] for p, r in zip(place, row)])
+        descriptors = np.concatenate([self._map.places[p].features.descriptors[r] for p, r in rows_of])
         pixels = frame.camera.project(map_from_camera.inverse().apply(self._map.points_m[point]))
         seen = np.flatnonzero(frame.camera.contains(pixels))
         k = min(config.guided_neighbours, len(features))
@@ -185,7 +187,9 @@ class MapLocalizer:
         rows = np.arange(len(seen))
         score, query = cosines[rows, best], neighbour[rows, best]
         keep = score > config.guided_min_cosine
-        matched = _Matched(query[keep].astype(np.int64), owner[seen][keep], point[seen][keep].astype(np.int64), score[keep].astype(np.float64))
+        matched = _Matched(
+            query[keep].astype(np.int64), owner[seen][keep], point[seen][keep].astype(np.int64), score[keep].astype(np.float64)
+        )
         matched = matched.order(np.argsort(-matched.score, kind="stable"))
         return matched.order(np.sort(np.unique(matched.query, return_index=True)[1]))
 
@@ -215,7 +219,13 @@ class MapLocalizer:
         )
 
     def _accept(
-        self, frame: Frame, features: LocalFeatures, candidates: Sequence[Candidate], matched: _Matched, solution: Solution, clock: _StageClock
+        self,
+        frame: Frame,
+        features: LocalFeatures,
+        candidates: Sequence[Candidate],
+        matched: _Matched,
+        solution: Solution,
+        clock: _StageClock,
     ) -> Localization:
         inliers = matched.order(np.arange(len(solution.inliers))).order(solution.inliers)
         estimate = self._estimate(frame, solution, len(inliers.query))
@@ -224,7 +234,10 @@ class MapLocalizer:
         if estimate.sigma_m > self._config.max_sigma_m:
             failure = (RejectionReason.UNCERTAIN, f"sigma {estimate.sigma_m:.2f} m exceeds {self._config.max_sigma_m} m")
         if far > self._config.max_distance_to_place_m:
-            failure = (RejectionReason.FAR_FROM_PLACES, f"{far:.0f} m from the nearest place, {self._config.max_distance_to_place_m:.0f} m is the limit")
+            failure = (
+                RejectionReason.FAR_FROM_PLACES,
+                f"{far:.0f} m from the nearest place, {self._config.max_distance_to_place_m:.0f} m is the limit",
+            )
         if failure is not None:
             return self._reject(frame, clock, *failure, features, tuple(candidates), len(matched.query))
         best = int(np.bincount(inliers.place).argmax())

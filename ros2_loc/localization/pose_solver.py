@@ -1,8 +1,8 @@
 """From 2D-3D matches to a pose whose covariance can be trusted, or to a reason why there is none.
 
 RANSAC with P3P and local optimization is PoseLib's. The refinement is ours because each match weighs by what is known of it: the keypoint's
-scale and the covariance of its map point (Hartley and Zisserman, "Multiple View Geometry", section 5.2). The covariance is the inverse of the
-information at the optimum, scaled by the residuals' variance where these are larger than assumed.
+scale and the covariance of its map point (Hartley and Zisserman, "Multiple View Geometry", section 5.2). The covariance is the inverse of
+the information at the optimum, scaled by the residuals' variance where these are larger than assumed.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class PoseSolver:
         pose = map_from_camera
         for _ in range(self._config.refine_iterations):
             residual, jacobian, variance = self._linearize(camera, pixels, matches, pose)
-            step, _ = self._normal_equations(residual, jacobian, variance)
+            step, _ = self._normal_equations(residual, jacobian, variance * self._variance_factor(residual, variance))
             pose = pose.perturbed(step)
             if not np.isfinite(step).all() or np.linalg.norm(step[:3]) > 100.0:
                 return Failure(RejectionReason.SOLVER_FAILED, "the refinement diverged")
@@ -131,14 +131,17 @@ class PoseSolver:
         if count < config.min_inliers:
             return Failure(RejectionReason.TOO_FEW_INLIERS, f"{count} inliers of {total} matches, {config.min_inliers} are needed")
         if count < config.min_inlier_ratio * total:
-            return Failure(RejectionReason.LOW_INLIER_RATIO, f"{count} inliers of {total} matches, a share of {config.min_inlier_ratio:.2f} is needed")
+            return Failure(
+                RejectionReason.LOW_INLIER_RATIO, f"{count} inliers of {total} matches, a share of {config.min_inlier_ratio:.2f} is needed"
+            )
         cells = occupied_cells(matches.pixels[inliers], camera)
         if cells < config.min_cells:
             return Failure(RejectionReason.POOR_SPREAD, f"inliers in {cells} of 16 cells of the image, {config.min_cells} are needed")
-        _, information = self._normal_equations(residual[inliers], jacobian[inliers], variance[inliers])
+        residual, jacobian, variance = residual[inliers], jacobian[inliers], variance[inliers]
+        _, information = self._normal_equations(residual, jacobian, variance * self._variance_factor(residual, variance))
         if np.linalg.cond(information) > 1e14:
             return Failure(RejectionReason.SOLVER_FAILED, "the matches leave the pose undetermined")
-        covariance = np.linalg.inv(information) * self._variance_factor(residual[inliers], variance[inliers])
+        covariance = np.linalg.inv(information)
         return Solution(pose, 0.5 * (covariance + covariance.T), inliers, error_px)
 
     def _linearize(self, camera: Camera, pixels: Array, matches: Correspondences, pose: Pose) -> tuple[Array, Array, Array]:
@@ -169,8 +172,14 @@ class PoseSolver:
         return np.linalg.solve(information + 1e-9 * np.eye(6), gradient), information
 
     def _variance_factor(self, residual: Array, variance: Array) -> float:
-        """How much larger than assumed the residuals are: robust (median of chi-square with 2 degrees of freedom is 2 ln 2), at least 1."""
-        squared = np.einsum("mi,mij,mj->m", residual, np.linalg.inv(variance), residual)
+        """How much larger than assumed the residuals are, at least 1: robust, the median of chi-square with 2 degrees of freedom is 2 ln 2.
+
+        Taken into the variances before the robust weights, which would else take noisy keypoints for outliers and count the noise twice.
+        """
+        near = np.linalg.norm(residual, axis=1) < self._config.max_error_px
+        if near.sum() < 4:
+            return 1.0
+        squared = np.einsum("mi,mij,mj->m", residual[near], np.linalg.inv(variance[near]), residual[near])
         return max(1.0, float(np.median(squared)) / (2.0 * np.log(2.0)))
 
 

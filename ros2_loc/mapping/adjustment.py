@@ -87,7 +87,7 @@ def adjust(problem: Problem, config: AdjustmentConfig, on_iteration: Callable[[i
         state, cost, damping = candidate, new_cost, max(damping * 0.1, 1e-9)
         if done:
             break
-    poses = [Pose.from_matrix(np.column_stack([r, t])) for r, t in zip(state.rotation, state.translation)]
+    poses = [Pose.from_matrix(np.column_stack([r, t])) for r, t in zip(state.rotation, state.translation, strict=True)]
     return Adjusted(poses, state.points_m, so3_exp(state.mount_rad), initial, cost, iteration)
 
 

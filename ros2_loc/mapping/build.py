@@ -30,8 +30,8 @@ from ros2_loc.mapping.adjustment import Adjusted, Linearized, Problem, adjust, l
 from ros2_loc.mapping.config import MappingConfig
 from ros2_loc.mapping.georeference import Georeference, locate_posed_map, place_free_structure
 from ros2_loc.mapping.pairs import Pair, pose_pairs, retrieval_pairs, sequence_pairs
-from ros2_loc.mapping.sparse_map import CHECKED_FILES, FORMAT_VERSION, ErrorModel
 from ros2_loc.mapping.sfm import Structure
+from ros2_loc.mapping.sparse_map import CHECKED_FILES, FORMAT_VERSION, ErrorModel
 from ros2_loc.retrieval.index import PlaceIndex
 
 T = TypeVar("T")
@@ -52,7 +52,14 @@ class MapBuilder:
     """The stages; each leaves its result in `work`, and finds there what an interrupted run left."""
 
     def __init__(
-        self, sequence: ImageSequence, work: Path, extractor: Extractor, encoder: Encoder, matcher: Matcher, config: MappingConfig, show_progress: bool
+        self,
+        sequence: ImageSequence,
+        work: Path,
+        extractor: Extractor,
+        encoder: Encoder,
+        matcher: Matcher,
+        config: MappingConfig,
+        show_progress: bool,
     ) -> None:
         self._sequence, self._work, self._config, self._show = sequence, work, config, show_progress
         self._extractor, self._encoder, self._matcher = extractor, encoder, matcher
@@ -82,7 +89,7 @@ class MapBuilder:
         state = self._encoder.fit(self._features)
         needs_image = getattr(self._encoder, "needs_image", False)
         frames = (self._sequence.frame(i) if needs_image else None for i in range(len(self._sequence)))
-        vectors = [self._encoder.encode(frame, f).vector for frame, f in zip(frames, self._features)]  # type: ignore[arg-type]
+        vectors = [self._encoder.encode(frame, f).vector for frame, f in zip(frames, self._features, strict=True)]  # type: ignore[arg-type]
         self._seconds["encode"] = time.perf_counter() - start
         return state, np.stack(vectors)
 
@@ -112,7 +119,7 @@ class MapBuilder:
     def _given_cameras(self) -> list[Pose]:
         """camera_from_map of every image, as given."""
         given = []
-        for name, pose in zip(self._sequence.names, self._sequence.map_from_base):
+        for name, pose in zip(self._sequence.names, self._sequence.map_from_base, strict=True):
             if pose is None:
                 raise DataError(f"{name}: has no pose; give poses for every image, or build without poses (--poses-from images)")
             given.append((pose @ self._sequence.base_from_camera).inverse())
@@ -125,7 +132,14 @@ class MapBuilder:
         adjusted = _as_given(given)
         for max_epipolar_px in (self._config.max_epipolar_px, self._config.refined_epipolar_px):
             structure = sfm.triangulate(
-                self._work, self._sequence.camera, self._sequence.names, self._features, matches, adjusted.camera_from_map, self._config, max_epipolar_px
+                self._work,
+                self._sequence.camera,
+                self._sequence.names,
+                self._features,
+                matches,
+                adjusted.camera_from_map,
+                self._config,
+                max_epipolar_px,
             )
             if len(structure.points_m) < 10:
                 raise DataError(
@@ -135,14 +149,21 @@ class MapBuilder:
             structure, adjusted = self._adjusted(structure, given)
         self._seconds["structure"] = time.perf_counter() - start
         problem = self._problem(structure, given)
-        return Draft(structure, linearize(problem, self._config.adjustment), adjusted.mount_rotation, locate_posed_map(self._sequence), self._seconds)
+        return Draft(
+            structure, linearize(problem, self._config.adjustment), adjusted.mount_rotation, locate_posed_map(self._sequence), self._seconds
+        )
 
     def _adjusted(self, structure: Structure, given: Sequence[Pose]) -> tuple[Structure, Adjusted]:
         """Adjust, drop observations that still miss, adjust once more."""
         for _ in range(2):
             result = adjust(self._problem(structure, given), self._config.adjustment)
             structure = Structure(
-                structure.images, result.camera_from_map, result.points_m, structure.image_index, structure.point_index, structure.keypoint_index
+                structure.images,
+                result.camera_from_map,
+                result.points_m,
+                structure.image_index,
+                structure.point_index,
+                structure.keypoint_index,
             )
             good = reprojection_errors_px(self._problem(structure, given)) < self._config.max_reprojection_px
             structure = structure.keep(good)
@@ -167,7 +188,13 @@ class MapBuilder:
         return Problem(poses, points, structure.image_index, structure.point_index, np.concatenate(rays)[at], focal_px, prior)
 
     def write(
-        self, folder: Path, draft: Draft, encoder_state: dict[str, Any], vectors: NDArray[np.float32], error_model: ErrorModel, provenance: dict[str, Any]
+        self,
+        folder: Path,
+        draft: Draft,
+        encoder_state: dict[str, Any],
+        vectors: NDArray[np.float32],
+        error_model: ErrorModel,
+        provenance: dict[str, Any],
     ) -> None:
         """All files of the map into `folder` (which the caller renames when it is whole)."""
         structure, sequence = draft.structure, self._sequence
@@ -176,7 +203,7 @@ class MapBuilder:
         model = sfm.write_model(folder / "sfm", sequence.camera, sequence.names, self._features, structure, colors)
         names = [sequence.names[i] for i in structure.images]
         (folder / "features.h5").unlink(missing_ok=True)
-        for i, name in zip(structure.images, names):
+        for i, name in zip(structure.images, names, strict=True):
             append_features(folder / "features.h5", name, self._features[i])
         PlaceIndex.build(vectors[structure.images]).save(folder / "index.faiss")
         np.savez(folder / "places.npz", **_arrays(sequence, draft, colors, encoder_state))
@@ -193,7 +220,9 @@ class MapBuilder:
             image = self._sequence.image(i)
             own = structure.image_index == row
             pixel = self._features[i].keypoints[structure.keypoint_index[own]].astype(int)
-            colors[structure.point_index[own]] = image[np.clip(pixel[:, 1], 0, image.shape[0] - 1), np.clip(pixel[:, 0], 0, image.shape[1] - 1)]
+            colors[structure.point_index[own]] = image[
+                np.clip(pixel[:, 1], 0, image.shape[0] - 1), np.clip(pixel[:, 0], 0, image.shape[1] - 1)
+            ]
             width = min(self._config.thumbnail_width_px, image.shape[1])
             write_image(folder / f"{row:06d}.jpg", resize_image(image, width, round(image.shape[0] * width / image.shape[1])))
         return colors
@@ -204,7 +233,9 @@ class MapBuilder:
 
 def fingerprint(sequence: ImageSequence, settings: dict[str, Any]) -> str:
     """Changes when the images or the settings that features and matches depend on change."""
-    content = json.dumps([sequence.names, sequence.stamps_ns.tolist(), sequence.camera.model, sequence.camera.params, settings], sort_keys=True)
+    content = json.dumps(
+        [sequence.names, sequence.stamps_ns.tolist(), sequence.camera.model, sequence.camera.params, settings], sort_keys=True
+    )
     return hashlib.sha256(content.encode()).hexdigest()
 
 

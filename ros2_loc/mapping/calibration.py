@@ -17,13 +17,14 @@ from ros2_loc.mapping.adjustment import Linearized
 from ros2_loc.mapping.sparse_map import ErrorModel, SparseMap
 
 MIN_IMAGES = 12
-# For maps that can't be measured. On KITTI 03 the factor fitted is 10 to 11 with 5 m between images and 16 with 20 m; at 50 m, where hardly any
-# image can be found without itself, 21 would have made the queries consistent.
+# For maps that can't be measured. On KITTI 03 the factor fitted is 10 to 11 with 5 m between images and 16 with 20 m; at 50 m, where hardly
+# any image can be found without itself, 21 would have made the queries consistent.
 UNMEASURED_SCALE = 25.0
 
 
 def without_image(sparse_map: SparseMap, linearized: Linearized, image: int) -> SparseMap:
-    """The map as if `image` had not been there: its points moved to where the other images see them, points that only one other saw dropped.
+    """The map as if `image` had not been there: its points moved to where the other images see them, points that only one other
+    saw dropped.
 
     One Newton step is exact to first order: at the optimum the gradients of all observations cancel, and without the image's own
     observation i the point moves by (V - V_i)^-1 J_i^T r_i.

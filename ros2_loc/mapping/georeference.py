@@ -66,7 +66,7 @@ def locate_posed_map(sequence: ImageSequence) -> Georeference:
 
 def place_free_structure(sequence: ImageSequence, structure: Structure) -> tuple[Georeference, Structure]:
     """For structure from motion: scale and frame from the fixes (then the map is ENU), else from odometry, else arbitrary."""
-    centres = {int(i): pose.inverse().translation for i, pose in zip(structure.images, structure.camera_from_map)}
+    centres = {int(i): pose.inverse().translation for i, pose in zip(structure.images, structure.camera_from_map, strict=True)}
     found = positions_in_enu(sequence)
     if found is not None:
         origin, images, enu = found

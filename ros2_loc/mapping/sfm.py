@@ -85,7 +85,9 @@ def epipolar_error_px(camera: Camera, rays_a: Array, rays_b: Array, a_from_map: 
     return float(np.mean(camera.focal_px)) * error / np.maximum(shortest, 1e-12)
 
 
-def near_epipolar_lines(camera: Camera, rays_a: Array, rays_b: Array, a_from_map: Pose, b_from_map: Pose, max_px: float) -> NDArray[np.bool_]:
+def near_epipolar_lines(
+    camera: Camera, rays_a: Array, rays_b: Array, a_from_map: Pose, b_from_map: Pose, max_px: float
+) -> NDArray[np.bool_]:
     """(N, M) whether keypoint b of the second image lies within `max_px` of the epipolar line of keypoint a of the first."""
     essential = _essential(a_from_map, b_from_map)
     if essential is None:
@@ -158,7 +160,9 @@ def map_without_poses(
         else:
             models = pycolmap.incremental_mapping(str(database), str(folder), str(folder / method), _pipeline_options(config))
     if not models:
-        raise DataError(f"no two of the {len(names)} images could be placed: more overlap (a smaller --every) or known poses (--poses) are needed")
+        raise DataError(
+            f"no two of the {len(names)} images could be placed: more overlap (a smaller --every) or known poses (--poses) are needed"
+        )
     return _structure(max(models.values(), key=lambda m: m.num_reg_images()))
 
 
@@ -166,7 +170,7 @@ def write_model(
     folder: Path, camera: Camera, names: Sequence[str], features: Sequence[LocalFeatures], structure: Structure, colors: NDArray[np.uint8]
 ) -> pycolmap.Reconstruction:
     """The structure as a COLMAP model with the images' own names."""
-    poses: dict[int, Pose] = dict(zip(structure.images.tolist(), structure.camera_from_map))
+    poses: dict[int, Pose] = dict(zip(structure.images.tolist(), structure.camera_from_map, strict=True))
     model = _empty_model(camera, {i: names[i] for i in poses}, features, poses)
     order = np.argsort(structure.point_index, kind="stable")
     splits = np.searchsorted(structure.point_index[order], np.arange(1, len(structure.points_m)))
@@ -198,7 +202,9 @@ def _file_name(index: int) -> str:
     return f"{index:06d}"
 
 
-def _empty_model(camera: Camera, names: Mapping[int, str], features: Sequence[LocalFeatures], poses: Mapping[int, Pose]) -> pycolmap.Reconstruction:
+def _empty_model(
+    camera: Camera, names: Mapping[int, str], features: Sequence[LocalFeatures], poses: Mapping[int, Pose]
+) -> pycolmap.Reconstruction:
     model = pycolmap.Reconstruction()
     colmap_camera = camera.to_colmap()
     colmap_camera.camera_id = 1

@@ -131,10 +131,14 @@ class SparseMap:
         built = self.provenance["pipeline"]
         if built["extractor"]["name"] != extractor["name"]:
             raise DataError(
-                f"{self.folder}: was built with extractor {built['extractor']['name']!r}, the pipeline has {extractor['name']!r}: choose the same or build again"
+                f"{self.folder}: was built with extractor {built['extractor']['name']!r}, the pipeline has {extractor['name']!r}: "
+                "choose the same or build again"
             )
         if dict(built["encoder"]) != dict(encoder):
-            raise DataError(f"{self.folder}: was built with encoder {built['encoder']}, the pipeline has {dict(encoder)}: choose the same or build again")
+            raise DataError(
+                f"{self.folder}: was built with encoder {built['encoder']}, the pipeline has {dict(encoder)}: "
+                "choose the same or build again"
+            )
 
     def camera_correction(self, camera: Camera, base_from_camera: Pose) -> Pose:
         """camera_true_from_camera_given for a query.
@@ -200,7 +204,7 @@ def _assemble(folder: Path, meta: dict[str, Any], arrays: dict[str, NDArray]) ->
     places = tuple(
         Place(name, int(stamp), Pose.from_matrix(base), Pose.from_matrix(cam), features.select(row), point)
         for name, stamp, base, cam, features, row, point in zip(
-            names, arrays["stamps_ns"], arrays["map_from_base"], arrays["map_from_camera"], all_features, rows, points
+            names, arrays["stamps_ns"], arrays["map_from_base"], arrays["map_from_camera"], all_features, rows, points, strict=True
         )
     )
     origin = meta["origin"]

@@ -52,4 +52,4 @@ class PlaceIndex:
         else:
             selector = faiss.IDSelectorBatch(np.ascontiguousarray(among, dtype=np.int64))
             scores, places = self._index.search(vector, k, params=faiss.SearchParameters(sel=selector))
-        return [Candidate(int(p), float(s)) for p, s in zip(places[0], scores[0]) if p >= 0]
+        return [Candidate(int(p), float(s)) for p, s in zip(places[0], scores[0], strict=True) if p >= 0]

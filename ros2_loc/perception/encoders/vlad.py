@@ -58,7 +58,10 @@ class Vlad:
         """
         words = np.asarray(state.get("words", np.zeros((0, 0))), dtype=np.float32)
         if words.ndim != 2 or len(words) != self._config.num_words:
-            raise DataError(f"the map's codebook has shape {words.shape}, the pipeline wants {self._config.num_words} words: build the map with this pipeline")
+            raise DataError(
+                f"the map's codebook has shape {words.shape}, the pipeline wants {self._config.num_words} words: "
+                "build the map with this pipeline"
+            )
         self._words = words
 
     def encode(self, frame: Frame | None, features: LocalFeatures) -> GlobalDescriptor:

@@ -23,12 +23,21 @@ def detect(detector: Any, frame: Frame, scale: float) -> tuple[tuple[cv2.KeyPoin
     return tuple(keypoints), descriptors
 
 
-def to_features(keypoints: tuple[cv2.KeyPoint, ...], descriptors: NDArray, frame: Frame, scale: float, limit: int, name: str) -> LocalFeatures:
+def to_features(
+    keypoints: tuple[cv2.KeyPoint, ...],
+    descriptors: NDArray,
+    frame: Frame,
+    scale: float,
+    limit: int,
+    name: str,
+    centre: NDArray | float = 0.5,
+) -> LocalFeatures:
     """Best `limit` keypoints, best first (ties by position, so that the order is always the same), in pixels of the full image.
 
-    OpenCV puts the centre of the first pixel at (0, 0), this package at (0.5, 0.5): there a resize is a plain multiplication.
+    OpenCV puts the centre of the first pixel at (0, 0), this package at (0.5, 0.5), where a resize is a plain multiplication; `centre` is
+    what to add, for detectors that forget it when they multiply themselves.
     """
-    points = np.array([k.pt for k in keypoints], dtype=np.float32).reshape(-1, 2) + 0.5
+    points = np.array([k.pt for k in keypoints], dtype=np.float32).reshape(-1, 2) + np.reshape(centre, (-1, 1)).astype(np.float32)
     response = np.array([k.response for k in keypoints], dtype=np.float32)
     sigma = np.array([k.size for k in keypoints], dtype=np.float32) / 2.0
     width, height = max(1, round(frame.camera.width * scale)), max(1, round(frame.camera.height * scale))

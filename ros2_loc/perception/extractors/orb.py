@@ -37,4 +37,6 @@ class Orb:
         if not keypoints:
             return opencv.empty(256, self.name)
         signs = np.unpackbits(descriptors, axis=1).astype(np.float32) / 8.0 - 0.0625
-        return opencv.to_features(keypoints, signs, frame, 1.0, self._config.max_keypoints, self.name)
+        # OpenCV's ORB multiplies coordinates of a pyramid level by its scale and leaves out that half a pixel grows with it
+        centre = 0.5 * self._config.scale_factor ** np.array([k.octave for k in keypoints])
+        return opencv.to_features(keypoints, signs, frame, 1.0, self._config.max_keypoints, self.name, centre)

@@ -30,7 +30,9 @@ class Sift:
 
         def __post_init__(self) -> None:
             if self.first_octave not in (-1, 0, 1) or self.max_keypoints < 1:
-                raise ConfigError(f"sift: first_octave is -1, 0 or 1 and max_keypoints positive, got {self.first_octave}, {self.max_keypoints}")
+                raise ConfigError(
+                    f"sift: first_octave is -1, 0 or 1 and max_keypoints positive, got {self.first_octave}, {self.max_keypoints}"
+                )
 
     name = "sift"
 
@@ -49,7 +51,7 @@ class Sift:
     def extract(self, frame: Frame) -> LocalFeatures:
         """Keypoints of the whole image, or of the unmasked part."""
         keypoints, descriptors = opencv.detect(self._detector, frame, self._scale)
-        if not keypoints:
+        if descriptors is None or not keypoints:
             return opencv.empty(128, self.name)
         root = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-12))
         return opencv.to_features(keypoints, root.astype(np.float32), frame, self._scale, self._config.max_keypoints, self.name)

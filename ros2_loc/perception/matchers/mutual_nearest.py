@@ -36,7 +36,7 @@ class MutualNearest:
         cosines = query.descriptors @ np.concatenate([r.descriptors for r in references]).T
         ends = np.cumsum([len(r) for r in references])
         parts = np.split(cosines, ends[:-1], axis=1)
-        return [self._from_cosines(part) if part.size else self.match(query, r) for part, r in zip(parts, references)]
+        return [self._from_cosines(part) if part.size else self.match(query, r) for part, r in zip(parts, references, strict=True)]
 
     def match_where(self, query: LocalFeatures, reference: LocalFeatures, allowed: NDArray[np.bool_]) -> Matches:
         """`match` among the pairs that geometry allows, (N, M) True: the ratio test then compares with fewer rivals and lets more pass."""

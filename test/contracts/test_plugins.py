@@ -1,0 +1,167 @@
+"""Every plugin in the table keeps the promises of core/interfaces.py."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ros2_loc import registry
+from ros2_loc.core.camera import Camera
+from ros2_loc.core.interfaces import Encoder, Extractor, Matcher, Reranker
+from ros2_loc.core.pose import Pose
+from ros2_loc.core.types import Candidate, Frame, LocalFeatures
+from ros2_loc.errors import ConfigError, MissingDependencyError
+
+WIDTH, HEIGHT = 320, 240
+
+
+def plugins(kind: str) -> list[str]:
+    return sorted(registry.components()[kind])
+
+
+def make(kind: str, name: str):  # type: ignore[no-untyped-def]
+    try:
+        return registry.create(kind, {"name": name})
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def image() -> NDArray[np.uint8]:
+    """Smooth noise at several scales: blobs and corners everywhere."""
+    rng = np.random.default_rng(3)
+    total = np.zeros((HEIGHT, WIDTH, 3))
+    for size in (4, 8, 16, 40):
+        coarse = rng.uniform(size=(HEIGHT // size + 2, WIDTH // size + 2, 3))
+        total += np.kron(coarse, np.ones((size, size, 1)))[:HEIGHT, :WIDTH]
+    return (255 * (total - total.min()) / np.ptp(total)).astype(np.uint8)
+
+
+def frame(image: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None) -> Frame:
+    camera = Camera.pinhole(image.shape[1], image.shape[0], 300, 300, 160, 120)
+    return Frame(0, image, camera, Pose.identity(), mask=mask)
+
+
+def test_every_component_can_be_resolved_and_has_a_frozen_config() -> None:
+    for kind, rows in registry.components().items():
+        for name in rows:
+            try:
+                plugin = registry.resolve(kind, name)
+            except MissingDependencyError:
+                continue
+            assert dataclasses.is_dataclass(plugin.Config)  # type: ignore[attr-defined]
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(plugin.Config(), dataclasses.fields(plugin.Config)[0].name, 1)  # type: ignore[attr-defined]
+            assert plugin.name == name  # type: ignore[attr-defined]
+            with pytest.raises(ConfigError, match="nonsense"):
+                registry.create(kind, {"name": name, "nonsense": 1})
+
+
+@pytest.fixture(params=plugins("extractor"))
+def extractor(request: pytest.FixtureRequest) -> Iterator[Extractor]:
+    yield make("extractor", request.param)
+
+
+def test_extractor_keeps_count_order_and_bounds(extractor: Extractor, image: NDArray[np.uint8]) -> None:
+    assert isinstance(extractor, Extractor)
+    few = registry.create("extractor", {"name": extractor.name, "max_keypoints": 60}).extract(frame(image))
+    assert 40 < len(few) <= 60
+    features = extractor.extract(frame(image))
+    assert len(features) > 100
+    assert (np.diff(features.scores) <= 0).all()
+    assert ((features.keypoints >= 0) & (features.keypoints <= [WIDTH, HEIGHT])).all()
+    np.testing.assert_allclose(np.linalg.norm(features.descriptors, axis=1), 1.0, atol=1e-3)
+
+
+def test_extractor_gives_the_same_for_the_same_image(extractor: Extractor, image: NDArray[np.uint8]) -> None:
+    a, b = extractor.extract(frame(image)), extractor.extract(frame(image.copy()))
+    np.testing.assert_array_equal(a.keypoints, b.keypoints)
+    np.testing.assert_array_equal(a.descriptors, b.descriptors)
+
+
+def test_extractor_honours_the_mask(extractor: Extractor, image: NDArray[np.uint8]) -> None:
+    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    mask[:, : WIDTH // 2] = True
+    features = extractor.extract(frame(image, mask))
+    assert len(features) > 20
+    assert (features.keypoints[:, 0] < WIDTH / 2 + 1.0).all()
+
+
+def test_extractor_finds_nothing_on_a_blank_image(extractor: Extractor) -> None:
+    features = extractor.extract(frame(np.full((HEIGHT, WIDTH, 3), 127, np.uint8)))
+    assert len(features) == 0 and features.keypoints.shape == (0, 2) and features.descriptors.ndim == 2
+
+
+def test_extractor_follows_the_pixel_convention(extractor: Extractor, image: NDArray[np.uint8]) -> None:
+    """Turned by 180 degrees, a keypoint at (x, y) comes to (W - x, H - y) where the first pixel's centre is (0.5, 0.5), else it is off
+    by one.
+    """
+    upright = extractor.extract(frame(image))
+    turned = extractor.extract(frame(np.ascontiguousarray(image[::-1, ::-1])))
+    back = np.array([WIDTH, HEIGHT]) - turned.keypoints
+    distance = np.linalg.norm(upright.keypoints[:, None] - back[None], axis=2)
+    nearest = distance.argmin(axis=1)
+    close = distance[np.arange(len(nearest)), nearest] < 1.5
+    assert close.mean() > 0.6
+    offset = upright.keypoints[close] - back[nearest[close]]
+    assert np.abs(np.mean(offset, axis=0)).max() < 0.2
+
+
+def features_of(count: int, seed: int, dimension: int = 32) -> LocalFeatures:
+    rng = np.random.default_rng(seed)
+    descriptors = rng.normal(size=(count, dimension)).astype(np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    keypoints = rng.uniform(0, 200, size=(count, 2)).astype(np.float32)
+    return LocalFeatures(keypoints, descriptors, np.ones(count, np.float32), np.ones(count, np.float32), "test")
+
+
+@pytest.mark.parametrize("name", plugins("matcher"))
+def test_matcher_pairs_each_feature_once_and_finds_copies(name: str) -> None:
+    matcher = make("matcher", name)
+    assert isinstance(matcher, Matcher)
+    query = features_of(80, 1)
+    order = np.random.default_rng(0).permutation(80)
+    matches = matcher.match(query, query.select(order))
+    assert len(matches) >= 75
+    assert (order[matches.indices[:, 1]] == matches.indices[:, 0]).all()
+    noisy = matcher.match(query, features_of(90, 2))
+    for column in noisy.indices.T:
+        assert len(np.unique(column)) == len(column)
+    assert len(matcher.match(query, features_of(0, 0))) == 0 == len(matcher.match(features_of(0, 0), query))
+
+
+@pytest.mark.parametrize("name", plugins("encoder"))
+def test_encoder_gives_unit_vectors_that_tell_images_apart(name: str, image: NDArray[np.uint8]) -> None:
+    encoder = make("encoder", name)
+    assert isinstance(encoder, Encoder)
+    sift = registry.create("extractor", {"name": "sift"})
+    other = frame(np.ascontiguousarray(np.roll(image[:, ::-1], 40, axis=0)[..., ::-1] // 2))
+    noise = frame(np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8))
+    shifted = frame(np.roll(image, (5, 9), axis=(0, 1)))
+    all_frames = [frame(image), other, noise, shifted]
+    features = [sift.extract(f) for f in all_frames]
+    state = encoder.fit(features)
+    first, _, far, near = (encoder.encode(f, x).vector for f, x in zip(all_frames, features, strict=True))
+    assert first @ near > first @ far + 0.1
+    again = make("encoder", name)
+    again.restore(state)
+    np.testing.assert_array_equal(again.encode(all_frames[0], features[0]).vector, first)
+    empty = encoder.encode(all_frames[0], features[0].select(slice(0, 0)))
+    assert abs(np.linalg.norm(empty.vector) - 1.0) < 1e-4
+
+
+@pytest.mark.parametrize("name", plugins("reranker"))
+def test_reranker_puts_the_right_place_first_and_loses_none(name: str) -> None:
+    reranker = make("reranker", name)
+    assert isinstance(reranker, Reranker)
+    query = features_of(60, 1)
+    references = [features_of(60, 2), query.select(np.arange(50)), features_of(60, 3)]
+    candidates = [Candidate(7, 0.9), Candidate(3, 0.8), Candidate(5, 0.7)]
+    ranked = reranker.rerank(query, candidates, references)
+    assert ranked[0].source == 3
+    assert {c.source for c in ranked} == {3, 5, 7}
+    assert reranker.rerank(query, [], []) == []
