@@ -80,19 +80,40 @@ def convert_kitti_odometry(
     Raises:
         DataError: anything missing or damaged, or `out` exists; nothing is left then.
     """
-    output = output or BagOutput()
-    _require_free(out, output)
+    _require_free(out, output or BagOutput())
     options = FolderOptions(poses=None if poses is None else Path(poses))
     sequence = in_range(open_kitti_odometry(folder, options, image_folder), every, start, stop)
-    stamps = [KITTI_EPOCH_NS + int(stamp) for stamp in sequence.stamps_ns]
     notes = {"source": f"KITTI odometry, {Path(folder).resolve().name}"}
+    return write_sequence(sequence, out, notes=notes, odometry_from_truth=odometry_from_truth, seed=seed, output=output)
+
+
+def write_sequence(
+    sequence: ImageSequence,
+    out: str | Path,
+    *,
+    notes: dict[str, str],
+    odometry_from_truth: Drift | None = None,
+    seed: int = 0,
+    output: BagOutput | None = None,
+) -> ConversionSummary:
+    """Images with their truth as a rosbag2; the arguments are those of `convert_kitti_odometry`, `notes` say where the images came from.
+
+    Stamps that count from the start of the recording are moved to a day in 2011: in ROS 0 means "no time".
+
+    Raises:
+        DataError: no poses to make odometry of, an image that can't be read, or `out` exists; nothing is left then.
+    """
+    output = output or BagOutput()
+    _require_free(out, output)
+    offset = KITTI_EPOCH_NS if sequence.stamps_ns[0] < KITTI_EPOCH_NS // 2 else 0
+    stamps = [offset + int(stamp) for stamp in sequence.stamps_ns]
     made: tuple[tuple[Pose, ...], tuple[np.ndarray, ...]] | None = None
     if odometry_from_truth is not None:
         truth = [pose for pose in sequence.map_from_base if pose is not None]
         if len(truth) != len(sequence):
-            raise DataError(f"{folder}: has no poses to make odometry of; give the file of poses")
+            raise DataError(f"{notes['source']}: has no poses to make odometry of; give the file of poses")
         made = drifting_odometry(truth, odometry_from_truth, seed)
-        notes[ODOMETRY_NOTE] = f"simulated from the ground truth, {odometry_from_truth}, seed {seed}"
+        notes = {**notes, ODOMETRY_NOTE: f"simulated from the ground truth, {odometry_from_truth}, seed {seed}"}
     with _writer(out, output, notes) as writer:
         writer.static_transform(stamps[0], sequence.base_from_camera)
         for i in tqdm(range(len(sequence)), desc=Path(out).name, unit="image", disable=not output.progress):
@@ -170,8 +191,8 @@ def _writer(out: str | Path, output: BagOutput, notes: dict[str, str]) -> BagWri
 
 def _write_image(writer: BagWriter, sequence: ImageSequence, i: int, stamp_ns: int) -> None:
     image = sequence.image(i)
+    writer.camera_info(stamp_ns, sequence.camera)  # before the image, whose first receiver needs it
     writer.image(stamp_ns, image[..., 0] if is_gray(image) else image)
-    writer.camera_info(stamp_ns, sequence.camera)
 
 
 def _write_mountings(writer: BagWriter, sequence: ImageSequence, stamp_ns: int, with_oxts: bool) -> None:
