@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_verb_list(self, names: tuple[str, ...], text: str) -> None:
         """One positional argument `verb`, whose choices are explained in `text`."""
-        group = self.add_argument_group("verbs", "\n" + text + "\n\n  ros2-loc VERB --help says more")
+        group = self.add_argument_group("verbs", text)
         group.add_argument("verb", choices=names, metavar="VERB", help=argparse.SUPPRESS)
 
     def add_verbs(self, verbs: dict[str, tuple[str, str]]) -> dict[str, Parser]:

@@ -11,7 +11,7 @@ def table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> str:
     if not cells:
         return ""
     widths = [max(len(row[k]) for row in cells if k < len(row)) for k in range(max(map(len, cells)))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in cells]
     if header:
         lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)

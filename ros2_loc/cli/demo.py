@@ -75,12 +75,8 @@ class Places:
 
 def run(arguments: argparse.Namespace) -> int:
     """All stages, each with a line."""
-    from ros2_loc.cli.ros_installation import require_ros
-
     begin = time.perf_counter()
     _check(arguments)
-    if not arguments.offline:
-        require_ros()
     pipeline = pipeline_of(arguments)
     places = Places(arguments.out)
     _claim(places, pipeline)
@@ -93,9 +89,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from ros2_loc.cli.ros_installation import has_package
-    from ros2_loc.errors import ConfigError
+    from ros2_loc.cli.ros_installation import has_package, require_ros
+    from ros2_loc.errors import ConfigError, MissingDependencyError
 
+    if not arguments.offline:
+        try:
+            require_ros()
+        except MissingDependencyError as error:
+            raise MissingDependencyError(f"{error}; or go without nodes: ros2-loc demo --offline") from error
     if not arguments.rate > 0:
         raise ConfigError(f"--rate {arguments.rate}: give a number above 0")
     if arguments.rerun and not has_package("rerun"):
@@ -276,7 +277,9 @@ def _evaluate(arguments: argparse.Namespace, places: Places, sparse_map: SparseM
     from ros2_loc.evaluation.split import matches_pictures
     from ros2_loc.io.sequences import open_sequence
 
-    localized, fused = _with_truth(places, sparse_map, "localized"), _with_truth(places, sparse_map, "fused")
+    drive = f"{arguments.kitti or 'Synthetic town'}, {'offline' if arguments.offline else 'through the ROS 2 nodes'}"
+    localized = _with_truth(places, sparse_map, "localized", f"{drive}: each image from itself")
+    fused = _with_truth(places, sparse_map, "fused", f"{drive}: fused with odometry")
     if localized is None:
         print("ros2-loc: error: not one image was localized; `ros2-loc doctor --map --bag` may know why", file=sys.stderr)
         return 1
@@ -284,6 +287,8 @@ def _evaluate(arguments: argparse.Namespace, places: Places, sparse_map: SparseM
     columns = {"each image (map_localizer)": localized.metrics}
     columns |= {"with odometry (pose_fusion)": fused.metrics} if fused is not None else {}
     _say(f"4. against the truth\n\n{comparison_table(columns)}\n")
+    if replaced := localized.settings.get("images that newer ones replaced"):
+        _say(f"{replaced} of {localized.settings['images sent']} images were passed over: newer ones came while the localizer was busy\n")
     queries = open_sequence(places.second_bag)
     pictures = matches_pictures(queries, sparse_map, pipeline, _mapping_sequence(arguments, places))
     report = write_report(localized, places.out / "report.html", pictures)
@@ -299,7 +304,7 @@ def _evaluate(arguments: argparse.Namespace, places: Places, sparse_map: SparseM
     return 0
 
 
-def _with_truth(places: Places, sparse_map: SparseMap, what: str) -> Evaluation | None:
+def _with_truth(places: Places, sparse_map: SparseMap, what: str, title: str) -> Evaluation | None:
     """What was recorded, with the truth of the bag and the places of the map; None when there is nothing."""
     from dataclasses import replace
 
@@ -315,7 +320,7 @@ def _with_truth(places: Places, sparse_map: SparseMap, what: str) -> Evaluation 
     known = with_truth(recorded, read_truth(places.second_bag), 200_000_000)
     frames = tuple(frame for frame in known.frames if frame.truth is not None)  # beyond the ends of the truth nothing can be said
     positions = np.array([place.map_from_base.translation for place in sparse_map.places])
-    return replace(known, frames=frames, places_m=positions, settings={**describe(sparse_map), **known.settings})
+    return replace(known, title=title, frames=frames, places_m=positions, settings={**describe(sparse_map), **known.settings})
 
 
 def _write_rerun(path: Path, places: Places, queries: ImageSequence, sparse_map: SparseMap, localized: Evaluation) -> None:

@@ -28,7 +28,7 @@ VERBS = {
 }
 
 _EXAMPLE = "ros2-loc map build first_drive_bag town_map\n  ros2-loc run map:=town_map bag:=second_drive_bag"
-_ENVIRONMENT = "ROS2_LOC_DEBUG=1 shows where an error was raised."
+_AFTER = "`ros2-loc VERB --help` says more. ROS2_LOC_DEBUG=1 in the environment shows where an error was raised."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,16 +39,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         top.print_help(sys.stderr)
         return 2
     verb = top.parse_args(argv[:1]).verb
+    arguments = parser_of(verb).parse_args(argv[1:])
+    return _guarded(import_module(f"ros2_loc.cli.{verb}").run, arguments)
+
+
+def parser_of(verb: str) -> Parser:
+    """The parser of one verb, which imports its file and no more."""
     module = import_module(f"ros2_loc.cli.{verb}")
-    parser = Parser(f"ros2-loc {verb}", VERBS[verb], getattr(module, "EXAMPLE", ""))
+    parser = Parser(f"ros2-loc {verb}", VERBS[verb], module.EXAMPLE)
     module.add_arguments(parser)
-    return _guarded(module.run, parser.parse_args(argv[1:]))
+    return parser
 
 
 def _top_parser() -> Parser:
-    parser = Parser("ros2-loc", "Where is this camera, and how sure is that?", _EXAMPLE, after=_ENVIRONMENT)
+    parser = Parser("ros2-loc", "Where is this camera, and how sure is that?", _EXAMPLE, after=_AFTER, usage="ros2-loc VERB ...")
     parser.add_argument("--version", action="version", version=f"ros2-loc {__version__}")
-    verbs = "\n".join(f"  {name:<11}{summary}" for name, summary in VERBS.items())
+    verbs = "\n".join(f"  {name:<12}{summary}" for name, summary in VERBS.items())
     parser.add_verb_list(tuple(VERBS), verbs)
     return parser
 

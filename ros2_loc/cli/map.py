@@ -138,7 +138,8 @@ def _origin(sparse_map: Any) -> str:
 def _made_by(provenance: dict[str, Any]) -> str:
     pipeline = provenance["pipeline"]
     features = f"{pipeline['extractor']['name']} + {pipeline['encoder']['name']}"
-    return f"ros2_loc {provenance.get('ros2_loc', '?')}, method {provenance.get('method', '?')}, {features}, from {provenance.get('source') or 'unknown'}"
+    method = f"ros2_loc {provenance.get('ros2_loc', '?')}, method {provenance.get('method', '?')}"
+    return f"{method}, {features}, from {provenance.get('source') or 'unknown'}"
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 
 from ros2_loc.cli.arguments import Parser
 
-EXAMPLE = "ros2-loc run map:=town_map bag:=second_drive_bag\n  ros2-loc run map:=town_map image_topic:=front/image_raw camera_info_topic:=front/camera_info"
+EXAMPLE = (
+    "ros2-loc run map:=town_map bag:=second_drive_bag\n"
+    "  ros2-loc run map:=town_map image_topic:=front/image_raw camera_info_topic:=front/camera_info"
+)
 
 
 def add_arguments(parser: Parser) -> None:

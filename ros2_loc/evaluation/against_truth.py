@@ -71,7 +71,7 @@ def with_truth(evaluation: Evaluation | Path, truth: Trajectory, max_gap_ns: int
 def trajectory_errors(estimated: Path, truth: Trajectory, max_gap_ns: int) -> TrajectoryErrors:
     """Absolute and relative errors of a TUM file; raises DataError as `with_truth`."""
     trajectory = read_tum(estimated)
-    pairs = [(pose, truth.at(int(stamp), max_gap_ns)) for stamp, pose in zip(trajectory.stamps_ns, trajectory.poses)]
+    pairs = [(pose, truth.at(int(stamp), max_gap_ns)) for stamp, pose in zip(trajectory.stamps_ns, trajectory.poses, strict=True)]
     known = [(pose, true) for pose, true in pairs if true is not None]
     if not known:
         raise DataError(f"{estimated}: {_apart(int(trajectory.stamps_ns[0]), truth)}")
