@@ -90,6 +90,6 @@ def _scale(sparse_map: SparseMap) -> list[Finding]:
         findings.append(bad("scale", "arbitrary: poses are not in metres", "build with poses, or from a bag with GNSS or odometry"))
     if sparse_map.origin is None:
         findings.append(note("origin", "not georeferenced: no earth->map transform will be published"))
-    if not sparse_map.error_model.num_images:
+    if not sparse_map.error_model.num_trials:
         findings.append(note("covariance", "the map's own errors were assumed, not measured", "map at least 20 images with poses"))
     return findings

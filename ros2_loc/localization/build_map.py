@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ros2_loc import __version__, registry
 from ros2_loc.config import to_dict
-from ros2_loc.core.pose import Array, Pose, transport_to_right
+from ros2_loc.core.pose import Pose, transport_to_right
 from ros2_loc.core.types import LocalFeatures, PoseEstimate
 from ros2_loc.errors import DataError
 from ros2_loc.io.files import require_absent
@@ -87,35 +87,42 @@ def measure_error_model(
     assumed: ErrorModel,
     show_progress: bool,
 ) -> ErrorModel:
-    """Localize images of the map, each in the map without it, and fit the error model to the differences from the given poses."""
-    raw = replace(sparse_map, error_model=ErrorModel(1.0, np.zeros((6, 6)), 0))
+    """Localize images of the map, each in the map without it and fit the error model."""
+    raw = replace(sparse_map, error_model=ErrorModel(1.0, np.zeros((6, 6)), 0.0, 0))
     count = min(len(raw.places), pipeline.mapping.calibration_images)
-    chosen = np.unique(np.linspace(0, len(raw.places) - 1, count).astype(int))
-    errors, covariances = [], []
-    for row in tqdm(chosen, desc="  accuracy", disable=not show_progress, leave=False, dynamic_ncols=True):
-        found = _without(raw, draft, int(row), sequence, features, pipeline)
-        if found is not None:
-            errors.append(found[0])
-            covariances.append(found[1])
-    if len(errors) < calibration.MIN_IMAGES:
-        return assumed
-    return calibration.fit_error_model(errors, covariances)
+    trials = []
+    for row in tqdm(
+        np.unique(np.linspace(0, len(raw.places) - 1, count).astype(int)),
+        desc=" accuracy",
+        disable=not show_progress,
+        leave=False,
+        dynamic_ncols=True,
+    ):
+        trial = _trial(raw, draft, int(row), sequence, features, pipeline)
+        if trial is not None:
+            trials.append(trial)
+    return calibration.fit_error_model(trials) if len(trials) >= calibration.MIN_TRIALS else assumed
 
 
-def _without(
+def _trial(
     raw: SparseMap, draft: Draft, row: int, sequence: ImageSequence, features: Sequence[LocalFeatures], pipeline: PipelineConfig
-) -> tuple[Array, Array] | None:
-    """Error (6,) and solver's covariance (6, 6) of one image's camera, in its axes; None when it was rejected."""
+) -> calibration.Trial | None:
+    """The error of one image's camera in the map without it; None when it was rejected."""
     image = int(draft.structure.images[row])
+    given = sequence.map_from_base[image]
     reduced = calibration.without_image(raw, draft.linearized, row)
     found = MapLocalizer(reduced, pipeline).localize_features(sequence.frame(image), features[image], without_place=row)
-    given = sequence.map_from_base[image]
     if not isinstance(found.result, PoseEstimate) or given is None:
         return None
     base_from_camera = sequence.base_from_camera @ Pose(draft.mount_rotation.T, np.zeros(3))
     estimated, true = found.result.map_from_base @ base_from_camera, given @ base_from_camera
     covariance = transport_to_right(found.result.map_from_base, base_from_camera, found.result.covariance)
-    return calibration.in_camera_axes(true, estimated.difference(true)), calibration.in_camera_axes(true, covariance)
+    others = np.array([p.map_from_base.translation for k, p in enumerate(raw.places) if k != row])
+    return calibration.Trial(
+        error=calibration.in_camera_axes(true, estimated.difference(true)),
+        covariance=calibration.in_camera_axes(true, covariance),
+        distance_m=float(np.linalg.norm(others - found.result.map_from_base.translation, axis=1).min()),
+    )
 
 
 def _put_in_place(draft_folder: Path, out: Path, work: Path) -> None:

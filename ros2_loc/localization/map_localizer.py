@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ros2_loc import registry
-from ros2_loc.core.pose import Array, Pose, check_covariance, transport_to_left, transport_to_right
+from ros2_loc.core.pose import Array, Pose, check_covariance, transport_to_right
 from ros2_loc.core.types import Candidate, Frame, LocalFeatures, Matches, PoseEstimate, Rejection, RejectionReason
 from ros2_loc.localization.pipeline import PipelineConfig
 from ros2_loc.localization.pose_solver import Correspondences, Failure, PoseSolver, Solution
@@ -102,22 +102,23 @@ class MapLocalizer:
     ) -> Localization:
         """`localize` for features that were extracted before; `without_place` hides one place (to test the map on its own images)."""
         clock = clock or _StageClock()
+        hidden = np.array([] if without_place is None else [without_place], dtype=np.int64)
         if len(features) < self._config.min_keypoints:
             return self._reject(
                 frame, clock, RejectionReason.TOO_FEW_KEYPOINTS, f"{len(features)} keypoints: dark, blurred or covered?", features
             )
         near = self._near(prior) if prior is not None else np.zeros(0, dtype=np.int64)
-        near = near[near != without_place]
+        near = near[~np.isin(near, hidden)]
         found: Localization | None = None
         if len(near):
             candidates = [Candidate(int(i), 1.0) for i in near]
-            found = self._locate(frame, features, candidates, clock, without_place)
+            found = self._locate(frame, features, candidates, clock, hidden)
             if isinstance(found.result, PoseEstimate) or not self._config.search_all_when_lost:
                 return found
-        candidates = self._retrieve(frame, features, clock, without_place)
+        candidates = self._retrieve(frame, features, clock, hidden)
         if not candidates:
             return self._reject(frame, clock, RejectionReason.NO_CANDIDATES, "the map has no place to compare with", features)
-        return self._locate(frame, features, candidates, clock, without_place)
+        return self._locate(frame, features, candidates, clock, hidden)
 
     def _near(self, prior: PoseEstimate) -> NDArray[np.int64]:
         """Places within reach of the prior that look the same way, nearest first."""
@@ -130,10 +131,10 @@ class MapLocalizer:
         usable = int((agrees & (distance < reach)).sum())
         return order[: min(config.prior_places, usable)]
 
-    def _retrieve(self, frame: Frame, features: LocalFeatures, clock: _StageClock, without_place: int | None) -> list[Candidate]:
+    def _retrieve(self, frame: Frame, features: LocalFeatures, clock: _StageClock, hidden: NDArray[np.int64]) -> list[Candidate]:
         config = self._config
         descriptor = clock.run("encode", lambda: self._encoder.encode(frame, features))
-        among = None if without_place is None else np.delete(np.arange(len(self._map.places)), without_place)
+        among = np.delete(np.arange(len(self._map.places)), hidden) if len(hidden) else None
         found = clock.run("retrieve", lambda: self._map.index.search(descriptor, config.retrieved_places, among))
         if self._reranker is not None and len(found) > config.matched_places:
             references = [self._map.places[c.source].features for c in found]
@@ -141,19 +142,19 @@ class MapLocalizer:
         return found[: config.matched_places]
 
     def _locate(
-        self, frame: Frame, features: LocalFeatures, candidates: Sequence[Candidate], clock: _StageClock, without_place: int | None
+        self, frame: Frame, features: LocalFeatures, candidates: Sequence[Candidate], clock: _StageClock, hidden: NDArray[np.int64]
     ) -> Localization:
         matched = clock.run("match", lambda: self._match(features, candidates))
         solution = clock.run("solve", lambda: self._solver.solve(frame.camera, self._correspondences(features, matched)))
         if isinstance(solution, Solution) and self._config.guided:
-            guided = clock.run("guide", lambda: self._guided(frame, features, solution.map_from_camera, without_place))
+            guided = clock.run("guide", lambda: self._guided(frame, features, solution.map_from_camera, hidden))
             if len(guided.query) >= len(matched.query[: len(solution.inliers)][solution.inliers]):
                 matched = guided
                 start = solution.map_from_camera
                 solution = clock.run("solve", lambda: self._solver.refine(frame.camera, self._correspondences(features, guided), start))
         if isinstance(solution, Failure):
             return self._reject(frame, clock, solution.reason, solution.detail, features, tuple(candidates), len(matched.query))
-        return self._accept(frame, features, candidates, matched, solution, clock)
+        return self._accept(frame, features, candidates, matched, solution, clock, hidden)
 
     def _match(self, features: LocalFeatures, candidates: Sequence[Candidate]) -> _Matched:
         """Each keypoint's best map point over all candidates, best matches first."""
@@ -168,10 +169,10 @@ class MapLocalizer:
         together = together.order(np.argsort(-together.score, kind="stable"))
         return together.order(np.sort(np.unique(together.query, return_index=True)[1]))
 
-    def _guided(self, frame: Frame, features: LocalFeatures, map_from_camera: Pose, without_place: int | None) -> _Matched:
+    def _guided(self, frame: Frame, features: LocalFeatures, map_from_camera: Pose, hidden: NDArray[np.int64]) -> _Matched:
         """Matches of the points that the first pose puts near a keypoint: what the ratio test threw away comes back."""
         config = self._config
-        place, row = self._points_around(map_from_camera, without_place)
+        place, row = self._points_around(map_from_camera, hidden)
         rows_of = list(zip(place, row, strict=True))
         point = np.concatenate([self._map.places[p].point_index[r] for p, r in rows_of]) if len(place) else np.zeros(0, np.int64)
         owner = np.repeat(place, [len(r) for r in row]) if len(place) else np.zeros(0, np.int64)
@@ -193,13 +194,12 @@ class MapLocalizer:
         matched = matched.order(np.argsort(-matched.score, kind="stable"))
         return matched.order(np.sort(np.unique(matched.query, return_index=True)[1]))
 
-    def _points_around(self, map_from_camera: Pose, without_place: int | None) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    def _points_around(self, map_from_camera: Pose, hidden: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
         """Places around a pose and, for each, the rows of its features whose point no nearer place has."""
         centres = np.array([p.map_from_camera.translation for p in self._map.places])
         agrees = self._forward @ map_from_camera.rotation[:, 2] > np.cos(np.radians(self._config.prior_max_angle_deg))
         distance = np.where(agrees, np.linalg.norm(centres - map_from_camera.translation, axis=1), np.inf)
-        if without_place is not None:
-            distance[without_place] = np.inf
+        distance[hidden] = np.inf
         order = np.argsort(distance, kind="stable")[: self._config.guided_places]
         order = order[np.isfinite(distance[order])]
         taken = np.zeros(len(self._map.points_m), dtype=bool)
@@ -226,10 +226,10 @@ class MapLocalizer:
         matched: _Matched,
         solution: Solution,
         clock: _StageClock,
+        hidden: NDArray[np.int64],
     ) -> Localization:
         inliers = matched.order(np.arange(len(solution.inliers))).order(solution.inliers)
-        estimate = self._estimate(frame, solution, len(inliers.query))
-        far = float(np.linalg.norm(self._positions - estimate.map_from_base.translation, axis=1).min())
+        estimate, far = self._estimate(frame, solution, len(inliers.query), hidden)
         failure = None
         if estimate.sigma_m > self._config.max_sigma_m:
             failure = (RejectionReason.UNCERTAIN, f"sigma {estimate.sigma_m:.2f} m exceeds {self._config.max_sigma_m} m")
@@ -254,15 +254,17 @@ class MapLocalizer:
             stage_s=clock.seconds,
         )
 
-    def _estimate(self, frame: Frame, solution: Solution, num_inliers: int) -> PoseEstimate:
-        """Pose and covariance of base_link: the map's own measured errors added, the mounting error of the mapping rig taken off."""
-        camera_axes = Pose(solution.map_from_camera.rotation, np.zeros(3))
-        model = self._map.error_model
-        covariance = model.scale * solution.covariance + transport_to_left(camera_axes, model.floor)
+    def _estimate(self, frame: Frame, solution: Solution, num_inliers: int, hidden: NDArray[np.int64]) -> tuple[PoseEstimate, float]:
+        """Pose and covariance of base_link, and how far the nearest place is (m): the map's own measured errors added to the covariance,
+        the mounting error of the mapping rig taken off the pose."""
         camera_from_base = self._map.camera_correction(frame.camera, frame.base_from_camera) @ frame.base_from_camera.inverse()
         map_from_base = solution.map_from_camera @ camera_from_base
+        distance = np.linalg.norm(self._positions - map_from_base.translation, axis=1)
+        distance[hidden] = np.inf
+        nearest = float(distance.min())
+        covariance = self._map.error_model.covariance(solution.covariance, solution.map_from_camera, nearest)
         covariance = transport_to_right(solution.map_from_camera, camera_from_base, covariance)
-        return PoseEstimate(frame.stamp_ns, map_from_base, check_covariance(covariance), num_inliers, SOURCE)
+        return PoseEstimate(frame.stamp_ns, map_from_base, check_covariance(covariance), num_inliers, SOURCE), nearest
 
     def _reject(
         self,

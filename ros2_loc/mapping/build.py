@@ -300,6 +300,11 @@ def _meta(sequence: ImageSequence, draft: Draft, error_model: ErrorModel, proven
         },
         "base_from_camera": sequence.base_from_camera.matrix.tolist(),
         "mount_rotation": np.asarray(draft.mount_rotation).tolist(),
-        "error_model": {"scale": error_model.scale, "floor": np.asarray(error_model.floor).tolist(), "num_images": error_model.num_images},
+        "error_model": {
+            "scale": error_model.scale,
+            "floor": np.asarray(error_model.floor).tolist(),
+            "distance_m": error_model.distance_m,
+            "num_trials": error_model.num_trials,
+        },
         "provenance": provenance,
     }

@@ -7,16 +7,17 @@ were triangulated from, of the camera's calibration) it can't know; it shows in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from ros2_loc.core.pose import Array, Pose, transport_to_left
 from ros2_loc.mapping.adjustment import Linearized
-from ros2_loc.mapping.sparse_map import ErrorModel, SparseMap
+from ros2_loc.mapping.sparse_map import ErrorModel, Place, SparseMap
 
-MIN_IMAGES = 12
+MIN_TRIALS = 12
 # For maps that can't be measured. On KITTI 03 the factor fitted is 10 to 11 with 5 m between images and 16 with 20 m; at 50 m, where hardly
 # any image can be found without itself, 21 would have made the queries consistent.
 UNMEASURED_SCALE = 25.0
@@ -41,44 +42,54 @@ def without_image(sparse_map: SparseMap, linearized: Linearized, image: int) -> 
     covariances[points[usable]] = inverse * linearized.variance_px2
     dropped = np.zeros(len(points_m), dtype=bool)
     dropped[points[~usable]] = True
-    places = []
-    for place in sparse_map.places:
-        kept = ~dropped[place.point_index]
-        same = kept.all()
-        places.append(place if same else replace(place, features=place.features.select(kept), point_index=place.point_index[kept]))
+    places = [_keep(place, ~dropped[place.point_index]) for place in sparse_map.places]
     return replace(sparse_map, places=tuple(places), points_m=points_m, point_covariances=covariances)
 
 
-def fit_error_model(errors: Sequence[Array], covariances: Sequence[Array]) -> ErrorModel:
+def _keep(place: Place, kept: NDArray[np.bool_]) -> Place:
+    return place if kept.all() else replace(place, features=place.features.select(kept), point_index=place.point_index[kept])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """One image of the map, localized without itself.
+
+    Attributes:
+        error: (6,) in ROS order and the camera's axes: m, rad.
+        covariance: the solver's (6, 6), in the same axes.
+        distance_m: to the nearest place that was left.
+    """
+
+    error: Array
+    covariance: Array
+    distance_m: float
+
+
+def fit_error_model(trials: Sequence[Trial]) -> ErrorModel:
     """The scale and diagonal floor under which the errors are most likely: covariance_i' = scale covariance_i + floor.
 
     At the optimum the mean of e' C^-1 e is 6: the estimates are consistent on the map's own images.
-
-    Args:
-        errors: (6,) each, ROS order, in the camera's axes: m and rad.
-        covariances: the solver's (6, 6) of each, in the same axes.
     """
-    e, c = np.array(errors), np.array(covariances)
-    usable = np.linalg.norm(e[:, :3], axis=1) < 8.0 * np.median(np.linalg.norm(e[:, :3], axis=1)) + 1e-9  # a wrong place is no noise
-    e, c = e[usable], c[usable]
-    start = np.concatenate([[0.0], np.log(np.maximum(np.median(e**2, axis=0) / 0.455, 1e-12))])
+    length = np.array([np.linalg.norm(t.error[:3]) for t in trials])
+    usable = [t for t, n in zip(trials, length, strict=True) if n < 8.0 * np.median(length) + 1e-9]  # a wrong place is no noise
+    e, c = np.array([t.error for t in usable]), np.array([t.covariance for t in usable])
 
     def negative_log_likelihood(theta: Array) -> float:
-        total = np.exp(theta[0]) * c + np.diag(np.exp(theta[1:]))
-        _, logdet = np.linalg.slogdet(total)
-        nees = np.einsum("ni,nij,nj->n", e, np.linalg.inv(total), e)
-        return float(0.5 * (logdet + nees).mean())
+        covariance = np.exp(theta[0]) * c + np.diag(np.exp(theta[1:]))
+        nees = np.einsum("ni,nij,nj->n", e, np.linalg.inv(covariance), e)
+        return float(0.5 * (np.linalg.slogdet(covariance)[1] + nees).mean())
 
     bounds = [(np.log(0.5), np.log(30.0))] + [(np.log(1e-10), np.log(1.0))] * 6
-    start = np.clip(start, [b[0] for b in bounds], [b[1] for b in bounds])
-    best = minimize(negative_log_likelihood, start, method="L-BFGS-B", bounds=bounds)
-    return ErrorModel(float(np.exp(best.x[0])), np.diag(np.exp(best.x[1:])), len(e))
+    spread = np.log(np.maximum(np.median(e**2, axis=0) / 0.455, 1e-9))  # 0.455: median of chi-square with one degree of freedom
+    best = minimize(negative_log_likelihood, np.concatenate([[0.0], spread]), method="L-BFGS-B", bounds=bounds)
+    distance_m = float(np.median([t.distance_m for t in usable]))
+    return ErrorModel(float(np.exp(best.x[0])), np.diag(np.exp(best.x[1:])), distance_m, len(usable))
 
 
 def unmeasured(prior_sigma_m: float, prior_sigma_deg: float) -> ErrorModel:
     """For maps with too few images to measure: the largest factor seen, and the errors that the given poses are assumed to have."""
     floor = np.diag(np.repeat([prior_sigma_m**2, np.radians(prior_sigma_deg) ** 2], 3))
-    return ErrorModel(UNMEASURED_SCALE, floor, 0)
+    return ErrorModel(UNMEASURED_SCALE, floor, 0.0, 0)
 
 
 def in_camera_axes(map_from_camera: Pose, vector_or_covariance: Array) -> Array:

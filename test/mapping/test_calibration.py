@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ros2_loc.core.pose import Pose, so3_exp
-from ros2_loc.mapping.calibration import fit_error_model, in_camera_axes, unmeasured
+from ros2_loc.mapping.calibration import Trial, fit_error_model, in_camera_axes, unmeasured
+
+
+def draw(rng: np.random.Generator, count: int, scale: float, floor: np.ndarray) -> list[Trial]:
+    trials = []
+    for _ in range(count):
+        covariance = np.diag(rng.uniform(0.5, 2.0, 6) * np.array([0.01, 0.01, 0.03, 0.0005, 0.0005, 0.0005])) ** 2
+        trials.append(Trial(rng.multivariate_normal(np.zeros(6), scale * covariance + floor), covariance, 5.0))
+    return trials
 
 
 def test_fitted_model_is_consistent_on_new_errors_of_the_same_kind() -> None:
     rng = np.random.default_rng(0)
     floor = np.diag([0.02, 0.01, 0.05, 0.002, 0.001, 0.001]) ** 2
+    model = fit_error_model(draw(rng, 200, 4.0, floor))
+    assert model.num_trials == 200 and model.distance_m == 5.0
+    trials = draw(rng, 600, 4.0, floor)
+    nees = [t.error @ np.linalg.solve(model.covariance(t.covariance, Pose.identity(), 5.0), t.error) for t in trials]
+    assert np.mean(nees) == pytest.approx(6.0, rel=0.1)
 
-    def draw(count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        covariances = [np.diag(rng.uniform(0.5, 2.0, 6) * np.array([0.01, 0.01, 0.03, 0.0005, 0.0005, 0.0005])) ** 2 for _ in range(count)]
-        return [rng.multivariate_normal(np.zeros(6), 4.0 * c + floor) for c in covariances], covariances
 
-    model = fit_error_model(*draw(200))
-    errors, covariances = draw(400)
-    nees = [e @ np.linalg.solve(model.scale * c + model.floor, e) for e, c in zip(errors, covariances, strict=True)]
-    assert np.mean(nees) == pytest.approx(6.0, rel=0.12)
-    assert model.num_images == 200
+def test_the_floor_of_the_position_is_smaller_near_a_place_and_never_larger_than_measured() -> None:
+    model = fit_error_model(draw(np.random.default_rng(0), 50, 1.0, np.eye(6) * 1e-4))
+    pose = Pose(so3_exp([0.3, -1.0, 0.2]), np.zeros(3))
+    sizes = [np.diag(model.covariance(np.zeros((6, 6)), pose, d)) for d in (0.0, 2.5, 5.0, 50.0)]
+    assert (sizes[0][:3] < sizes[1][:3]).all() and (sizes[1][:3] < sizes[2][:3]).all()
+    np.testing.assert_allclose(sizes[2], sizes[3])
+    np.testing.assert_allclose(sizes[0][3:], sizes[3][3:])
 
 
 def test_a_wrong_place_does_not_inflate_the_model() -> None:
     rng = np.random.default_rng(1)
-    covariances = [np.eye(6) * 1e-4] * 100
-    errors = [rng.normal(scale=0.01, size=6) for _ in covariances]
-    clean = fit_error_model(errors, covariances)
-    errors[3] = np.array([40.0, 0, 0, 1, 0, 0])
-    model = fit_error_model(errors, covariances)
-    assert model.num_images == 99
-    assert (model.scale * covariances[0] + model.floor)[0, 0] == pytest.approx((clean.scale * covariances[0] + clean.floor)[0, 0], rel=0.2)
+    trials = draw(rng, 100, 1.0, np.eye(6) * 1e-4)
+    clean = fit_error_model(trials)
+    trials[3] = replace(trials[3], error=np.array([40.0, 0, 0, 1, 0, 0]))
+    model = fit_error_model(trials)
+    assert model.num_trials == 99
+    own, other = (np.diag(m.covariance(trials[0].covariance, Pose.identity(), 5.0)) for m in (model, clean))
+    assert own / other == pytest.approx(np.ones(6), rel=0.2)
 
 
 def test_unmeasured_maps_claim_little() -> None:
     model = unmeasured(0.01, 0.1)
-    assert model.num_images == 0 and model.scale > 10
+    assert model.num_trials == 0 and model.scale > 10
     assert np.sqrt(model.floor[0, 0]) == pytest.approx(0.01) and np.sqrt(model.floor[5, 5]) == pytest.approx(np.radians(0.1))
 
 
