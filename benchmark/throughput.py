@@ -70,7 +70,7 @@ def main() -> int:
     parts = split(open_sequence(arguments.images, stop=arguments.stop), arguments.map_every)
     print(f"{arguments.images}: {len(parts.mapping)} images in the map, {len(parts.queries)} queries, {os.cpu_count()} cores", flush=True)
     with tempfile.TemporaryDirectory(prefix="ros2_loc_throughput_") as scratch:
-        maps = {name: Path(scratch) / f"{name}_map" for name in arguments.pipelines}
+        maps = {name: Path(scratch) / f"{Path(name).stem}_map" for name in arguments.pipelines}
         for name, folder in maps.items():
             build_map(parts.mapping, load_pipeline(name), folder, show_progress=sys.stderr.isatty())
         print(f"\noffline, one image at a time\n{offline(parts, maps, arguments.limit)}", flush=True)
@@ -92,7 +92,7 @@ def offline(parts: Split, maps: dict[str, Path], limit: int) -> str:
             begin = time.perf_counter()
             found = localizers[name].localize(frame, prior if mode == "tracking" else None)
             tally.add(found, time.perf_counter() - begin, truth)
-    return table(offline_rows(tallies), ("", *(f"{name} {mode}" for name, mode in tallies)))
+    return table(offline_rows(tallies), ("", *(f"{Path(name).stem} {mode}" for name, mode in tallies)))
 
 
 def offline_rows(tallies: dict[tuple[str, str], Tally]) -> Iterator[tuple[str, ...]]:
@@ -117,13 +117,13 @@ def through_ros(parts: Split, maps: dict[str, Path], scratch: Path, rate: float)
     columns = {}
     for name, folder in maps.items():
         for container in ("false", "true"):
-            out = scratch / f"{name}_{container}"
+            out = scratch / f"{Path(name).stem}_{container}"
             given = {"map": str(folder), "bag": str(bag), "pipeline": name, "rate": str(rate), "record": str(out), "container": container}
             environment = {**graph.environment(), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
             processes = graph.processes(graph.LOCALIZE, {**given, "log_level": "warn"})
             if supervise(processes, environment, lambda line: print(line, file=sys.stderr)):
                 raise SystemExit(f"{name}: the nodes did not run")
-            label = f"{name}, {'one process' if container == 'true' else 'processes'}"
+            label = f"{Path(name).stem}, {'one process' if container == 'true' else 'processes'}"
             columns[label] = with_truth(Evaluation.read_json(out / "localized.json"), read_truth(bag), 200_000_000)
     return table(ros_rows(list(columns.values()), rate), ("", *columns))
 

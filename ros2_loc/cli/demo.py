@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -151,8 +152,6 @@ def _record(arguments: argparse.Namespace, places: Places) -> None:
 
 
 def _drive_through_town(arguments: argparse.Namespace, places: Places) -> None:
-    import os
-
     from tqdm import tqdm
 
     from ros2_loc.world.demo import demo_drives
@@ -208,8 +207,6 @@ def _map(arguments: argparse.Namespace, places: Places, pipeline: PipelineConfig
 
 def _replay(arguments: argparse.Namespace, places: Places, sparse_map: SparseMap, pipeline: PipelineConfig) -> int:
     """The second drive through map_server, map_localizer, pose_fusion and bag_player as processes, and a recorder."""
-    import os
-
     from ros2_loc import graph
     from ros2_loc.io.bag_reader import BagReader
     from ros2_loc.supervisor import supervise
@@ -298,10 +295,16 @@ def _evaluate(arguments: argparse.Namespace, places: Places, sparse_map: SparseM
         _say(f"Rerun:   {arguments.rerun} (rerun {arguments.rerun})")
     _say(f"report:  {report}")
     _say(f"numbers: {places.out / 'evaluation.json'}")
-    _say(f"again:   ros2-loc run map:={places.map} bag:={places.second_bag}")
+    _say(f"again:   {_program()} run map:={places.map} bag:={places.second_bag} pipeline:={places.pipeline}")
     _say(f"RViz:    rviz2 -d {share_folder() / 'rviz' / 'localize.rviz'}")
     _say(f"done in {seconds(took_s + time.perf_counter() - begin)}")
     return 0
+
+
+def _program() -> str:
+    """How to call this command line from here: `make demo` runs it from a venv that is not on the user's PATH."""
+    installed = Path(sys.executable).with_name("ros2-loc")
+    return os.path.relpath(installed) if installed.exists() else "ros2-loc"
 
 
 def _with_truth(places: Places, sparse_map: SparseMap, what: str, title: str) -> Evaluation | None:
