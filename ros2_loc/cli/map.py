@@ -118,14 +118,14 @@ def _degrees(values: list[float]) -> str:
 def _error_model(model: Any) -> str:
     import numpy as np
 
-    if not model.num_images:
+    if not model.num_trials:
         return "assumed, not measured: too few images with poses"
     sigma = np.sqrt(np.diag(model.floor))
     right, down, ahead = 100.0 * sigma[:3]
     turn = np.degrees(sigma[3:].max())
     return (
         f"solver's covariance x {model.scale:.2f} + ({right:.1f} right, {down:.1f} down, {ahead:.1f} ahead) cm, "
-        f"{turn:.3f} deg; measured on {model.num_images} images"
+        f"{turn:.3f} deg; measured on {model.num_trials} trials"
     )
 
 
