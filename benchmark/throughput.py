@@ -135,7 +135,7 @@ def ros_rows(evaluations: list[Evaluation], rate: float) -> Iterator[tuple[str, 
     yield "ratio", *(f"{poses / rates[0]:.2f}" for poses in rates)
     for what in dict.fromkeys(stage for e in evaluations for stage in e.metrics.latency_s):
         found = [e.metrics.latency_s.get(what) for e in evaluations]
-        yield what, *("-" if t is None else f"{milliseconds(t.median_s)} (95 %: {milliseconds(t.p95_s)})" for t in found)
+        yield what, *("-" if t is None else f"{milliseconds(t.median_s)} (95 %: {milliseconds(t.p95_s)}, in {t.count})" for t in found)
     errors = [e.metrics.translation_m for e in evaluations]
     yield "median error", *("-" if error is None else length(error.median) for error in errors)
 

@@ -91,6 +91,11 @@ def _split_in(arguments: argparse.Namespace, pipeline, map_folder: Path) -> int:
     sparse_map = build_map(parts.mapping, pipeline, map_folder, source=str(arguments.images), show_progress=progress_wanted())
     evaluation = splits.evaluate_queries(queries, sparse_map, pipeline, title, progress_wanted())
     pictures = splits.matches_pictures(queries, sparse_map, pipeline, parts.mapping)
+    if arguments.queries_of is not None:
+        taken = evaluation.metrics.accepted
+        print(
+            f"{taken} of {len(queries)} images of another place were taken for one of the map: {'right, none should be' if not taken else 'none should be'}"
+        )
     return _finish(arguments, evaluation, pictures)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ros2_loc.cli.console import length, milliseconds, percent, table
-from ros2_loc.evaluation.metrics import ErrorStatistics, Nees
+from ros2_loc.evaluation.metrics import ErrorStatistics, Latency, Nees
 from ros2_loc.evaluation.records import Metrics
 
 Row = tuple[str, str]
@@ -28,7 +28,7 @@ def metrics_rows(m: Metrics) -> list[Row]:
         wrong = m.wrong_and_confident
         rows.append(("wrong by > 1 m, sigma < 0.3 m", str(len(wrong)) + (f": {', '.join(wrong[:3])}" if wrong else "")))
     rows += [row for row in (_nees("NEES pose", m.nees_pose), _nees("NEES position", m.nees_position)) if row]
-    rows += [(f"time: {name}", f"{milliseconds(t.median_s)} (95 %: {milliseconds(t.p95_s)})") for name, t in m.latency_s.items()]
+    rows += [(f"time: {name}", _latency(t, m.queries)) for name, t in m.latency_s.items()]
     return rows
 
 
@@ -59,3 +59,8 @@ def _nees(name: str, nees: Nees | None) -> Row | None:
     if nees is None:
         return None
     return name, f"{nees.mean:.2f} in {nees.lower:.2f}..{nees.upper:.2f}? {nees.verdict.value}"
+
+
+def _latency(latency: Latency, queries: int) -> str:
+    part = "" if latency.count == queries else f", in {latency.count} of {queries}"
+    return f"{milliseconds(latency.median_s)} (95 %: {milliseconds(latency.p95_s)}{part})"

@@ -62,11 +62,12 @@ class Nees:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of one stage, s."""
+    """Of one stage, s, over the `count` frames in which it ran."""
 
     median_s: float
     p95_s: float
     max_s: float
+    count: int
 
 
 def statistics(errors: ArrayLike) -> ErrorStatistics | None:
@@ -180,7 +181,7 @@ def latencies(stage_s: Sequence[dict[str, float]]) -> dict[str, Latency]:
             stages.setdefault(name, []).append(seconds)
     if stages:
         stages["total"] = [sum(times.values()) for times in stage_s if times]
-    return {name: Latency(float(np.median(s)), float(np.percentile(s, 95)), float(np.max(s))) for name, s in stages.items()}
+    return {name: Latency(float(np.median(s)), float(np.percentile(s, 95)), float(np.max(s)), len(s)) for name, s in stages.items()}
 
 
 def _same_length(first: Sequence[object], second: Sequence[object]) -> None:
