@@ -92,9 +92,9 @@ def _split_in(arguments: argparse.Namespace, pipeline, map_folder: Path) -> int:
     evaluation = splits.evaluate_queries(queries, sparse_map, pipeline, title, progress_wanted())
     pictures = splits.matches_pictures(queries, sparse_map, pipeline, parts.mapping)
     if arguments.queries_of is not None:
-        taken = evaluation.metrics.accepted
+        taken, verdict = evaluation.metrics.accepted, "none should be"
         print(
-            f"{taken} of {len(queries)} images of another place were taken for one of the map: {'right, none should be' if not taken else 'none should be'}"
+            f"{taken} of {len(queries)} images of another place were taken for one of the map: {verdict if taken else 'right, ' + verdict}"
         )
     return _finish(arguments, evaluation, pictures)
 
