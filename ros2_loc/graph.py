@@ -102,7 +102,7 @@ _SIM_TIME = MappingProxyType({"use_sim_time": Ref("use_sim_time", bool)})
 LOCALIZE = Graph(
     arguments=(
         Argument("map", "folder of a map made by `ros2-loc map build`"),
-        Argument("pipeline", "default, fast, accurate, or a YAML file like those in config/pipelines", "default"),
+        Argument("pipeline", "fast, default, or a YAML file like those in config/pipelines", "fast"),
         Argument("bag", "a rosbag2 to play; none: the camera of a running robot", ""),
         Argument("rate", "how fast the bag is played: 1.0 as it was recorded", "1.0"),
         Argument("start_s", "where in the bag to start, s after its first message", "0.0"),

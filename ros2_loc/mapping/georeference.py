@@ -57,7 +57,9 @@ def locate_posed_map(sequence: ImageSequence) -> Georeference:
     if found is None:
         return Georeference.none()
     origin, images, enu = found
-    own = np.array([sequence.map_from_base[i].translation for i in images])  # type: ignore[union-attr]
+    # the antenna sits somewhere on the vehicle, and its height shows: without it the map would lie that much too high
+    antenna = np.asarray(sequence.fixes[0].antenna_in_base_m)
+    own = np.array([sequence.map_from_base[i].apply(antenna) for i in images])  # type: ignore[union-attr]
     try:
         return Georeference(origin, align_yaw(own, enu), True)
     except GeometryError:  # a vehicle that stood still: its heading is open

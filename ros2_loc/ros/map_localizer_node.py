@@ -38,7 +38,7 @@ class MapLocalizerParameters(BaseParameters):
     """Parameters of map_localizer."""
 
     map: str = parameter("", "folder of the map (`ros2-loc map build`)")
-    pipeline: str = parameter("default", "name of a pipeline in config/pipelines, or the path of a YAML file")
+    pipeline: str = parameter("fast", "name of a pipeline in config/pipelines, or the path of a YAML file")
     device: str = parameter("cpu", "where networks run", choices=("cpu", "cuda"))
     map_frame: str = parameter("map", "frame that the poses are given in")
     base_frame: str = parameter("base_link", "frame whose pose is estimated")

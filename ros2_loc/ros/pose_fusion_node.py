@@ -41,7 +41,7 @@ _SILENT_S = 3.0
 class PoseFusionParameters(BaseParameters):
     """Parameters of pose_fusion."""
 
-    pipeline: str = parameter("default", "pipeline whose section `fusion` holds gate, consensus and drift: a name or a YAML file")
+    pipeline: str = parameter("fast", "pipeline whose section `fusion` holds gate, consensus and drift: a name or a YAML file")
     estimate_topics: tuple[str, ...] = parameter(("localization/map_pose",), "topics of the localizers (PoseWithCovarianceStamped)")
     odometry: str = parameter("topic", "from nav_msgs/Odometry on `odom`, from TF, or none", choices=("topic", "tf", "none"))
     odometry_reliability: str = parameter("reliable", "QoS of the odometry subscription", choices=qos.RELIABILITIES)

@@ -41,7 +41,7 @@ def test_without_a_bag_the_nodes_of_a_robot(given: dict[str, str]) -> None:
     assert list(processes) == ["map_server", "map_localizer", "pose_fusion"]
     assert parameters(processes["map_localizer"]) == {
         "map": given["map"],
-        "pipeline": "default",
+        "pipeline": "fast",
         "image_transport": "raw",
         "use_sim_time": False,
     }

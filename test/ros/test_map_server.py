@@ -49,7 +49,7 @@ def small_map(origin: GeoOrigin | None = None, num_places: int = 3) -> SparseMap
         origin=origin,
         enu_from_map=Pose.exp([3, 4, 0, 0, 0, 0.5]),
         metric=True,
-        error_model=ErrorModel(1.0, np.zeros((6, 6)), 0),
+        error_model=ErrorModel(1.0, np.zeros((6, 6)), 0.0, 0),
         provenance={},
     )
 
