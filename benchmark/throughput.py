@@ -61,6 +61,7 @@ def main() -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--images", type=Path, required=True, help="KITTI odometry folder, bag or 7-Scenes folder with poses")
     parser.add_argument("--pipelines", nargs="+", default=["default"], help="the first is what the others are compared with")
+    parser.add_argument("--map-pipeline", default="default", help="the map's; the others must have its extractor and encoder")
     parser.add_argument("--map-every", type=int, default=5)
     parser.add_argument("--stop", type=int, default=200, help="images of the recording that are used")
     parser.add_argument("--limit", type=int, default=60, help="queries offline")
@@ -70,9 +71,9 @@ def main() -> int:
     parts = split(open_sequence(arguments.images, stop=arguments.stop), arguments.map_every)
     print(f"{arguments.images}: {len(parts.mapping)} images in the map, {len(parts.queries)} queries, {os.cpu_count()} cores", flush=True)
     with tempfile.TemporaryDirectory(prefix="ros2_loc_throughput_") as scratch:
-        maps = {name: Path(scratch) / f"{Path(name).stem}_map" for name in arguments.pipelines}
-        for name, folder in maps.items():
-            build_map(parts.mapping, load_pipeline(name), folder, show_progress=sys.stderr.isatty())
+        folder = Path(scratch) / "map"
+        build_map(parts.mapping, load_pipeline(arguments.map_pipeline), folder, show_progress=sys.stderr.isatty())
+        maps = dict.fromkeys(arguments.pipelines, folder)
         print(f"\noffline, one image at a time\n{offline(parts, maps, arguments.limit)}", flush=True)
         if arguments.ros:
             print(f"\nthrough ROS 2, bag at {arguments.rate:g} x\n{through_ros(parts, maps, Path(scratch), arguments.rate)}")

@@ -109,10 +109,10 @@ def mounting(text: str | None) -> Pose | None:
     return Pose(body @ BODY_FROM_OPTICAL, np.array([x, y, z]))
 
 
-def add_pipeline(parser: argparse.ArgumentParser) -> None:
-    """`--pipeline` and `--set`."""
+def add_pipeline(parser: argparse.ArgumentParser, default: str = "default") -> None:
+    """`--pipeline` and `--set`. `default`: accuracy for whoever has time (maps, offline); the nodes come with `fast`, on the same maps."""
     group = parser.add_argument_group("pipeline")
-    group.add_argument("--pipeline", default="default", metavar="NAME", help="name in config/pipelines, or a YAML file (default: default)")
+    group.add_argument("--pipeline", default=default, metavar="NAME", help=f"name in config/pipelines, or a YAML file (default: {default})")
     group.add_argument(
         "--set",
         dest="overrides",

@@ -39,7 +39,10 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--rerun", type=Path, metavar="OUT.rrd", help="also write a recording for the Rerun viewer (needs rerun-sdk)")
     parser.add_argument("--offline", action="store_true", help="without ROS: the same pipeline, no nodes")
     parser.add_argument("--seed", type=int, default=_TOWN_SEED, metavar="N", help=f"another town (default: {_TOWN_SEED})")
-    add_pipeline(parser)
+    parser.add_argument(
+        "--map-pipeline", default="default", metavar="NAME", help="pipeline of the map; --pipeline is that of the nodes (default: default)"
+    )
+    add_pipeline(parser, default="fast")
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     places = Places(arguments.out)
     _claim(places, pipeline)
     _record(arguments, places)
-    sparse_map = _map(arguments, places, pipeline)
+    sparse_map = _map(arguments, places)
     replayed = _replay_offline if arguments.offline else _replay
     if status := replayed(arguments, places, sparse_map, pipeline):
         return status
@@ -185,14 +188,15 @@ def _mapping_sequence(arguments: argparse.Namespace, places: Places) -> ImageSeq
     return _kitti(arguments)[0] if arguments.kitti else open_sequence(places.first_bag)
 
 
-def _map(arguments: argparse.Namespace, places: Places, pipeline: PipelineConfig) -> SparseMap:
+def _map(arguments: argparse.Namespace, places: Places) -> SparseMap:
     from ros2_loc.localization.build_map import build_map
+    from ros2_loc.localization.pipeline import load_pipeline
     from ros2_loc.mapping.sparse_map import SparseMap
 
     if arguments.keep and places.map.exists():
         _say(f"2. the map that lies in {places.map} already")
         return SparseMap.load(places.map)
-    sequence = _mapping_sequence(arguments, places)
+    pipeline, sequence = load_pipeline(arguments.map_pipeline), _mapping_sequence(arguments, places)
     _say(f"2. map {'every 5th frame' if arguments.kitti else 'the first drive'}: {len(sequence)} images")
     begin = time.perf_counter()
     source = str(arguments.kitti or places.first_bag)
