@@ -35,7 +35,9 @@ TABLE: dict[str, dict[str, Component]] = {
         "orb": Component("ros2_loc.perception.extractors.orb:Orb", "ORB by OpenCV as float bits: fastest, least accurate"),
     },
     "matcher": {
-        "mutual_nearest": Component("ros2_loc.perception.matchers.mutual_nearest:MutualNearest", "mutual nearest neighbours with ratio test"),
+        "mutual_nearest": Component(
+            "ros2_loc.perception.matchers.mutual_nearest:MutualNearest", "mutual nearest neighbours with ratio test"
+        ),
     },
     "encoder": {
         "vlad": Component("ros2_loc.perception.encoders.vlad:Vlad", "VLAD of local features, codebook trained on the map itself"),

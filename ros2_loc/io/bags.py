@@ -262,9 +262,7 @@ class BagWriter:
             "geometry_msgs/msg/TransformStamped",
             header=self._header(stamp_ns, parent),
             child_frame_id=child,
-            transform=self._new(
-                "geometry_msgs/msg/Transform", translation=self._vector(pose.translation), rotation=self._quaternion(pose)
-            ),
+            transform=self._new("geometry_msgs/msg/Transform", translation=self._vector(pose.translation), rotation=self._quaternion(pose)),
         )
 
     def _vector(self, xyz: ArrayLike) -> Any:

@@ -27,7 +27,10 @@ QUIET = BagOutput(progress=False)
 def test_a_kitti_sequence_says_the_same_as_a_bag(tmp_path: Path, storage: str, image_folder: str) -> None:
     folder = odometry_folder(tmp_path)
     summary = convert_kitti_odometry(
-        folder, tmp_path / "bag", image_folder=image_folder, output=BagOutput(storage=storage, progress=False)  # type: ignore[arg-type]
+        folder,
+        tmp_path / "bag",
+        image_folder=image_folder,
+        output=BagOutput(storage=storage, progress=False),  # type: ignore[arg-type]
     )
     assert (summary.images, summary.poses, summary.odometry) == (6, 6, 0)
     direct, bag = open_sequence(folder, image_folder=image_folder), open_sequence(tmp_path / "bag")
