@@ -6,7 +6,6 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +18,6 @@ from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.evaluation.records import Evaluation, FrameResult
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.io.images import RGB
-from ros2_loc.localization.build_map import build_map
 from ros2_loc.localization.map_localizer import Localization, MapLocalizer
 from ros2_loc.localization.pipeline import PipelineConfig
 from ros2_loc.mapping.sparse_map import SparseMap
@@ -81,25 +79,6 @@ def evaluate_queries(
         frames.append(frame_result(queries.names[i], int(queries.stamps_ns[i]), queries.map_from_base[i], found, names))
     places_m = np.array([place.map_from_base.translation for place in sparse_map.places])
     return Evaluation(title, tuple(frames), places_m, describe(sparse_map))
-
-
-def evaluate_split(
-    parts: Split,
-    pipeline: PipelineConfig,
-    map_folder: Path,
-    title: str,
-    *,
-    source: str = "",
-    overwrite: bool = False,
-    show_progress: bool = True,
-) -> tuple[Evaluation, SparseMap]:
-    """Build the map of one part in `map_folder` and localize the other.
-
-    Raises:
-        DataError: the images do not make a map.
-    """
-    sparse_map = build_map(parts.mapping, pipeline, map_folder, overwrite=overwrite, source=source, show_progress=show_progress)
-    return evaluate_queries(parts.queries, sparse_map, pipeline, title, show_progress), sparse_map
 
 
 def frame_result(name: str, stamp_ns: int, truth: Pose | None, found: Localization, place_names: Sequence[str]) -> FrameResult:
