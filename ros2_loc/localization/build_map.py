@@ -61,10 +61,10 @@ def build_map(
     names = {kind: getattr(pipeline, kind) for kind in ("extractor", "encoder", "matcher")}
     parts = {kind: registry.create(kind, section) for kind, section in names.items()}
     builder = MapBuilder(sequence, work, config=pipeline.mapping, show_progress=show_progress, **parts)
-    features = builder.features(fingerprint(sequence, {"extractor": names["extractor"], "matcher": names["matcher"]}))
+    settings = {"extractor": names["extractor"], "matcher": names["matcher"], "mapping": _plain(to_dict(pipeline.mapping))}
+    features = builder.features(fingerprint(sequence, settings))
     state, vectors = builder.encoder_state()
-    matches = builder.matches(vectors, with_poses=poses == "known")
-    draft = builder.posed_structure(matches) if poses == "known" else builder.unposed_structure(matches, poses)
+    draft = builder.posed_structure() if poses == "known" else builder.unposed_structure(vectors, poses)
     provenance = {"ros2_loc": __version__, "source": source, "method": poses, "pipeline": _plain(to_dict(pipeline))}
 
     assumed = calibration.unmeasured(pipeline.mapping.adjustment.prior_sigma_m, pipeline.mapping.adjustment.prior_sigma_deg)

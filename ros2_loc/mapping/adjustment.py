@@ -29,7 +29,7 @@ class AdjustmentConfig:
     # which is millimetres for positions (tight priors keep the map from drifting away from the survey) and more for rotations.
     prior_sigma_m: float = 0.003  # of each given position, per axis
     prior_sigma_deg: float = 0.05  # of each given rotation, per axis
-    mount_sigma_deg: float = 0.5  # of the shared mounting rotation; 0 trusts the given mounting
+    mount_sigma_deg: float = 0.3  # of the shared mounting rotation; 0 trusts the given mounting
     robust_px: float = 1.0  # Cauchy scale of the reprojection error
     max_iterations: int = 20
     min_relative_decrease: float = 1e-4

@@ -93,28 +93,19 @@ class MapBuilder:
         self._seconds["encode"] = time.perf_counter() - start
         return state, np.stack(vectors)
 
-    def matches(self, vectors: NDArray[np.float32], with_poses: bool) -> dict[Pair, NDArray[np.int32]]:
-        """Match the chosen pairs; found ones are stored one by one."""
+    def _match(self, pairs: set[Pair], camera_from_map: Sequence[Pose] | None, max_px: float, stage: str) -> dict[Pair, NDArray[np.int32]]:
+        """Match the pairs, along the epipolar lines where poses are known; found ones are stored one by one."""
         start = time.perf_counter()
-        path = self._work / "matches.h5"
-        pairs = sorted(self._pairs(vectors, with_poses))
-        with _open_matches(path) as file:
-            known = {pair for pair in pairs if f"{pair[0]}-{pair[1]}" in file}
-            todo = self._progress([p for p in pairs if p not in known], "matches")
-            given = self._given_cameras() if with_poses else None
-            for (i, j), found in sfm.match_pairs(self._matcher, self._sequence.camera, self._features, todo, self._config, given):
-                file.create_dataset(f"{i}-{j}", data=found)
+        ordered = sorted(pairs)
+        with _open_matches(self._work / f"{stage.replace(' ', '_')}.h5") as file:
+            todo = self._progress([pair for pair in ordered if _key(pair) not in file], stage)
+            camera, config = self._sequence.camera, self._config
+            for pair, found in sfm.match_pairs(self._matcher, camera, self._features, todo, config.min_matches, camera_from_map, max_px):
+                file.create_dataset(_key(pair), data=found)
                 file.flush()
-            table = {(i, j): file[f"{i}-{j}"][()] for i, j in pairs}
-        self._seconds["matches"] = time.perf_counter() - start
+            table = {pair: file[_key(pair)][()] for pair in ordered}
+        self._seconds[stage] = time.perf_counter() - start
         return {pair: found for pair, found in table.items() if len(found)}
-
-    def _pairs(self, vectors: NDArray[np.float32], with_poses: bool) -> set[Pair]:
-        config = self._config.pairs
-        pairs = sequence_pairs(len(self._sequence), config.sequence_window)
-        if with_poses:
-            return pairs | pose_pairs([p.inverse() for p in self._given_cameras()], config)
-        return pairs | retrieval_pairs(vectors, config.retrieval_neighbours)
 
     def _given_cameras(self) -> list[Pose]:
         """camera_from_map of every image, as given."""
@@ -125,33 +116,34 @@ class MapBuilder:
             given.append((pose @ self._sequence.base_from_camera).inverse())
         return given
 
-    def posed_structure(self, matches: dict[Pair, NDArray[np.int32]]) -> Draft:
-        """Triangulate with the given poses, adjust, triangulate once more with the adjusted poses, adjust again."""
-        start = time.perf_counter()
+    def posed_structure(self) -> Draft:
+        """Match, triangulate and adjust with the given poses, then once more with the adjusted ones and a narrower search.
+
+        Given rotations can be off by several pixels where the vehicle turns: matches chosen along their epipolar lines would confirm them.
+        """
         given = self._given_cameras()
-        adjusted = _as_given(given)
-        for max_epipolar_px in (self._config.max_epipolar_px, self._config.refined_epipolar_px):
-            structure = sfm.triangulate(
-                self._work,
-                self._sequence.camera,
-                self._sequence.names,
-                self._features,
-                matches,
-                adjusted.camera_from_map,
-                self._config,
-                max_epipolar_px,
-            )
-            if len(structure.points_m) < 10:
-                raise DataError(
-                    f"only {len(structure.points_m)} points could be triangulated from {len(given)} images: "
-                    "are the poses, the camera's calibration and its mounting right, and do the images overlap?"
-                )
-            structure, adjusted = self._adjusted(structure, given)
-        self._seconds["structure"] = time.perf_counter() - start
-        problem = self._problem(structure, given)
-        return Draft(
-            structure, linearize(problem, self._config.adjustment), adjusted.mount_rotation, locate_posed_map(self._sequence), self._seconds
+        pairs = sequence_pairs(len(given), self._config.pairs.sequence_window) | pose_pairs(
+            [p.inverse() for p in given], self._config.pairs
         )
+        poses: Sequence[Pose] = given
+        for stage, max_px in (("matches", self._config.max_epipolar_px), ("rematches", self._config.refined_epipolar_px)):
+            matches = self._match(pairs, poses, max_px, stage)
+            start = time.perf_counter()
+            structure, adjusted = self._adjusted(self._triangulated(matches, poses, max_px), given)
+            poses = adjusted.camera_from_map
+            self._seconds[f"structure {stage}"] = time.perf_counter() - start
+        linearized = linearize(self._problem(structure, given), self._config.adjustment)
+        return Draft(structure, linearized, adjusted.mount_rotation, locate_posed_map(self._sequence), self._seconds)
+
+    def _triangulated(self, matches: dict[Pair, NDArray[np.int32]], poses: Sequence[Pose], max_px: float) -> Structure:
+        names, camera = self._sequence.names, self._sequence.camera
+        structure = sfm.triangulate(self._work, camera, names, self._features, matches, poses, self._config, max_px)
+        if len(structure.points_m) < 10:
+            raise DataError(
+                f"only {len(structure.points_m)} points could be triangulated from {len(names)} images: "
+                "are the poses, the camera's calibration and its mounting right, and do the images overlap?"
+            )
+        return structure
 
     def _adjusted(self, structure: Structure, given: Sequence[Pose]) -> tuple[Structure, Adjusted]:
         """Adjust, drop observations that still miss, adjust once more."""
@@ -169,8 +161,11 @@ class MapBuilder:
             structure = structure.keep(good)
         return structure, result
 
-    def unposed_structure(self, matches: dict[Pair, NDArray[np.int32]], method: str) -> Draft:
+    def unposed_structure(self, vectors: NDArray[np.float32], method: str) -> Draft:
         """Structure from motion, then scale and frame from GNSS or odometry where the sequence has them."""
+        config = self._config.pairs
+        pairs = sequence_pairs(len(self._sequence), config.sequence_window) | retrieval_pairs(vectors, config.retrieval_neighbours)
+        matches = self._match(pairs, None, 0.0, "matches")
         start = time.perf_counter()
         free = sfm.map_without_poses(self._work, self._sequence.camera, self._sequence.names, self._features, matches, self._config, method)
         georeference, structure = place_free_structure(self._sequence, free)
@@ -232,11 +227,11 @@ class MapBuilder:
 
 
 def fingerprint(sequence: ImageSequence, settings: dict[str, Any]) -> str:
-    """Changes when the images or the settings that features and matches depend on change."""
-    content = json.dumps(
-        [sequence.names, sequence.stamps_ns.tolist(), sequence.camera.model, sequence.camera.params, settings], sort_keys=True
-    )
-    return hashlib.sha256(content.encode()).hexdigest()
+    """Changes when the images, their poses or the settings that features and matches depend on change."""
+    poses = [None if p is None else p.matrix.ravel().tolist() for p in (*sequence.map_from_base, sequence.base_from_camera)]
+    camera = sequence.camera
+    content = [sequence.names, sequence.stamps_ns.tolist(), poses, camera.model, camera.params, camera.width, camera.height, settings]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def summary(model: Any, draft: Draft) -> dict[str, Any]:
@@ -252,8 +247,8 @@ def summary(model: Any, draft: Draft) -> dict[str, Any]:
     }
 
 
-def _as_given(given: Sequence[Pose]) -> Adjusted:
-    return Adjusted(list(given), np.zeros((0, 3)), np.eye(3), 0.0, 0.0, 0)
+def _key(pair: Pair) -> str:
+    return f"{pair[0]}-{pair[1]}"
 
 
 def _open_matches(path: Path) -> h5py.File:

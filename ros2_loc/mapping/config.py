@@ -24,8 +24,8 @@ class MappingConfig:
 
     pairs: PairsConfig = field(default_factory=PairsConfig)
     adjustment: AdjustmentConfig = field(default_factory=AdjustmentConfig)
-    max_epipolar_px: float = 4.0  # first round; the poses' own errors are in it
-    refined_epipolar_px: float = 2.0  # second round, with adjusted poses
+    max_epipolar_px: float = 12.0  # first round; the given poses' own errors are in it
+    refined_epipolar_px: float = 2.5  # second round, with adjusted poses
     min_matches: int = 12
     min_triangulation_deg: float = 0.4
     max_reprojection_px: float = 3.0

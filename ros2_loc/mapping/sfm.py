@@ -128,6 +128,7 @@ def triangulate(
     database = folder / "database.db"
     model = _write_database(database, camera, names, features, verified, camera_from_map)
     options = _pipeline_options(config)
+    options.mapper.filter_max_reproj_error = max(config.max_reprojection_px, 0.5 * max_epipolar_px)  # each of two images takes half
     (folder / "triangulated").mkdir(exist_ok=True)
     with quiet_colmap():
         model = pycolmap.triangulate_points(model, str(database), str(folder), str(folder / "triangulated"), True, options)
@@ -261,19 +262,20 @@ def match_pairs(
     camera: Camera,
     features: Sequence[LocalFeatures],
     pairs: Iterable[Pair],
-    config: MappingConfig,
+    min_matches: int,
     camera_from_map: Sequence[Pose] | None,
+    max_epipolar_px: float,
 ) -> Iterable[tuple[Pair, NDArray[np.int32]]]:
     """Matches of each pair, one at a time (so that the caller can store and show progress); pairs with too few come out empty.
 
-    With known poses a matcher that can (`match_where`) looks along the epipolar lines only: between images far apart that finds several
+    With known poses a matcher that can (`match_where`) looks near the epipolar lines only: between images far apart that finds several
     times as many.
     """
     rays = [camera.unproject(f.keypoints) for f in features] if camera_from_map is not None else []
     for i, j in pairs:
         if camera_from_map is not None and hasattr(matcher, "match_where"):
-            allowed = near_epipolar_lines(camera, rays[i], rays[j], camera_from_map[i], camera_from_map[j], config.max_epipolar_px)
+            allowed = near_epipolar_lines(camera, rays[i], rays[j], camera_from_map[i], camera_from_map[j], max_epipolar_px)
             found = matcher.match_where(features[i], features[j], allowed).indices
         else:
             found = matcher.match(features[i], features[j]).indices
-        yield (i, j), found if len(found) >= config.min_matches else found[:0]
+        yield (i, j), found if len(found) >= min_matches else found[:0]
