@@ -58,7 +58,7 @@ def _recall(of_all: float | None, of_accepted: float | None) -> str:
 def _nees(name: str, nees: Nees | None) -> Row | None:
     if nees is None:
         return None
-    return name, f"{nees.mean:.2f} in {nees.lower:.2f}..{nees.upper:.2f}? {nees.verdict.value}"
+    return name, f"{nees.mean:.2f}, {nees.verdict.value} ({nees.lower:.2f} to {nees.upper:.2f})"
 
 
 def _latency(latency: Latency, queries: int) -> str:

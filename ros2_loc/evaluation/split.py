@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -104,11 +104,16 @@ def describe(sparse_map: SparseMap) -> dict[str, str | int | float]:
         "map points": len(sparse_map.points_m),
         "mean reprojection error [px]": summary.get("mean_reprojection_error_px", "unknown"),
         "map built from": str(sparse_map.provenance.get("source", "")) or "unknown",
-        "extractor": str(sparse_map.provenance["pipeline"]["extractor"]),
-        "encoder": str(sparse_map.provenance["pipeline"]["encoder"]),
+        "extractor of the map": _in_words(sparse_map.provenance["pipeline"]["extractor"]),
+        "encoder of the map": _in_words(sparse_map.provenance["pipeline"]["encoder"]),
         "ros2_loc": __version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
     }
+
+
+def _in_words(section: dict[str, Any]) -> str:
+    """{"name": "sift", "max_keypoints": 2500} as "sift, max_keypoints 2500"."""
+    return ", ".join([str(section["name"]), *(f"{key} {value}" for key, value in section.items() if key != "name")])
 
 
 def matches_pictures(

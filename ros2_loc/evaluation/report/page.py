@@ -83,14 +83,15 @@ def _plots(evaluation: Evaluation) -> str:
         out.append(_figure("Trajectory", words, figures.trajectory(evaluation)))
     if evaluation.scored:
         out.append(_figure("Error over time", "Against the truth, in the map frame, not aligned.", figures.errors_over_time(evaluation)))
+    if evaluation.scored and m.nees_pose:
+        words = f"Normalized estimation error squared of {m.nees_pose.count} poses: {_VERDICTS[m.nees_pose.verdict][1]}."
+        out.append(_figure("Is the covariance true?", words, figures.nees_histogram(evaluation)))
     words = "What the solver was given, and what agreed with its pose."
     out.append(_figure("Inliers over time", words, figures.inliers_over_time(evaluation)))
     if evaluation.scored and m.nees_pose:
         words = "Blue band: three claimed standard deviations. Red: errors outside, drawn at the rim where they are beyond it."
         out.append(_figure("Position error and claimed covariance", words, figures.errors_within_sigma(evaluation, rotation=False)))
         out.append(_figure("Rotation error and claimed covariance", words, figures.errors_within_sigma(evaluation, rotation=True)))
-        words = f"Normalized estimation error squared of {m.nees_pose.count} poses: {_VERDICTS[m.nees_pose.verdict][1]}."
-        out.append(_figure("Is the covariance true?", words, figures.nees_histogram(evaluation)))
     if m.latency_s:
         out.append(_figure("Time per stage", "Wall clock on the machine of this evaluation.", figures.latency_bars(evaluation)))
     return f'<section class="plots">{"".join(out)}</section>'
