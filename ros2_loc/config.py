@@ -56,8 +56,8 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The plain nested mapping of a frozen config (for provenance and for writing YAML)."""
-    return OmegaConf.to_container(OmegaConf.structured(config), resolve=True)  # type: ignore[return-value]
+    """A frozen config as nested mappings, lists, strings and numbers, as YAML and JSON know them (for provenance and for writing)."""
+    return _plain(OmegaConf.to_container(OmegaConf.structured(config), resolve=True))  # type: ignore[no-any-return]
 
 
 def share_folder() -> Path:
@@ -72,6 +72,14 @@ def share_folder() -> Path:
         if (place / "config" / "pipelines").is_dir():
             return place
     raise ConfigError(f"config/pipelines is not in any of {', '.join(map(str, places[:4]))} …: install ros2_loc again with pip or colcon")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def _keys(schema: type) -> list[str]:

@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ros2_loc.cli.arguments import Parser, add_pipeline, pipeline_of, progress_wanted
 
@@ -119,16 +119,7 @@ def _claim(places: Places, pipeline: PipelineConfig) -> None:
         raise ConfigError(f"{places.out}: holds something that is no demo of ours; name another folder with --out")
     places.out.mkdir(parents=True, exist_ok=True)
     marker.touch()
-    OmegaConf.save(OmegaConf.create(_plain(to_dict(pipeline))), places.pipeline)
-
-
-def _plain(value: Any) -> Any:
-    """Tuples and enumerations as YAML knows them."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
+    OmegaConf.save(OmegaConf.create(to_dict(pipeline)), places.pipeline)
 
 
 def _say(text: str) -> None:
@@ -236,7 +227,7 @@ def _replay(arguments: argparse.Namespace, places: Places, sparse_map: SparseMap
     }
     status = supervise(processes, environment, lambda line: print(f"   ros2-loc: {line}", file=sys.stderr, flush=True))
     if status:
-        print("ros2-loc: error: the replay failed, see the lines above; `ros2-loc doctor` may know why", file=sys.stderr)
+        print(f"ros2-loc: error: the replay failed, see the lines above; `{_program()} doctor` may know why", file=sys.stderr)
     return status
 
 
@@ -279,10 +270,11 @@ def _evaluate(arguments: argparse.Namespace, places: Places, sparse_map: SparseM
     from ros2_loc.io.sequences import open_sequence
 
     drive = f"{arguments.kitti or 'Synthetic town'}, {'offline' if arguments.offline else 'through the ROS 2 nodes'}"
-    localized = _with_truth(places, sparse_map, "localized", f"{drive}: each image from itself")
+    localized = _with_truth(places, sparse_map, "localized", f"{drive}: each image by itself")
     fused = _with_truth(places, sparse_map, "fused", f"{drive}: fused with odometry")
     if localized is None:
-        print("ros2-loc: error: not one image was localized; `ros2-loc doctor --map --bag` may know why", file=sys.stderr)
+        command = f"{_program()} doctor --map {places.map} --bag {places.second_bag}"
+        print(f"ros2-loc: error: not one image was localized; `{command}` may know why", file=sys.stderr)
         return 1
     begin = time.perf_counter()
     columns = {"each image (map_localizer)": localized.metrics}

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -61,11 +61,11 @@ def build_map(
     names = {kind: getattr(pipeline, kind) for kind in ("extractor", "encoder", "matcher")}
     parts = {kind: registry.create(kind, section) for kind, section in names.items()}
     builder = MapBuilder(sequence, work, config=pipeline.mapping, show_progress=show_progress, **parts)
-    settings = {"extractor": names["extractor"], "matcher": names["matcher"], "mapping": _plain(to_dict(pipeline.mapping))}
+    settings = {"extractor": names["extractor"], "matcher": names["matcher"], "mapping": to_dict(pipeline.mapping)}
     features = builder.features(fingerprint(sequence, settings))
     state, vectors = builder.encoder_state()
     draft = builder.posed_structure() if poses == "known" else builder.unposed_structure(vectors, poses)
-    provenance = {"ros2_loc": __version__, "source": source, "method": poses, "pipeline": _plain(to_dict(pipeline))}
+    provenance = {"ros2_loc": __version__, "source": source, "method": poses, "pipeline": to_dict(pipeline)}
 
     assumed = calibration.unmeasured(pipeline.mapping.adjustment.prior_sigma_m, pipeline.mapping.adjustment.prior_sigma_deg)
     draft_folder = work / "map"
@@ -131,12 +131,3 @@ def _put_in_place(draft_folder: Path, out: Path, work: Path) -> None:
         out.rename(replaced)
     draft_folder.rename(out)
     shutil.rmtree(work, ignore_errors=True)
-
-
-def _plain(value: Any) -> Any:
-    """Enumerations and tuples as YAML knows them."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
