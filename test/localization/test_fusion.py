@@ -102,7 +102,8 @@ def test_the_gate_is_the_chi_square_quantile() -> None:
     """At 99.9 % and 6 degrees of freedom the table says 22.458."""
     fusion = tracking()
     belief = fusion.at(1 * S)
-    covariance = COVARIANCE + np.diag([0.005**2] * 3 + [0.0003**2] * 3) + belief.covariance
+    floors = np.diag([PoseFusion.Config.estimate_floor_m**2] * 3 + [PoseFusion.Config.estimate_floor_rad**2] * 3)
+    covariance = COVARIANCE + floors + belief.covariance
     for nis, accepted in ((22.4, True), (22.5, False)):
         copy = tracking()
         delta = np.linalg.cholesky(covariance) @ np.array([np.sqrt(nis), 0, 0, 0, 0, 0])

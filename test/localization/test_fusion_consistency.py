@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ros2_loc.core.pose import Pose, so3_exp
+from ros2_loc.core.pose import Pose, compose_covariance, so3_exp
 from ros2_loc.core.types import PoseEstimate
 from ros2_loc.evaluation.metrics import Consistency, nees, nees_values
 from ros2_loc.localization.fusion import PoseFusion
@@ -95,3 +95,60 @@ def test_a_thousand_estimates_of_a_standing_robot_do_not_make_it_certain() -> No
     floor = PoseFusion.Config.correlated_fraction * R
     assert (np.diag(fusion.at(10 * S).covariance) >= np.diag(floor)).all()
     assert kalman.at(10 * S).covariance[2, 2] < 0.5 * floor[2, 2]
+
+
+# a good map (5 mm, 0.02 degrees) and the odometry of the synthetic town, whose messages state its noise
+PRECISE = np.diag([0.005, 0.005, 0.005, 0.0004, 0.0004, 0.0004]) ** 2
+NOISE_PER_S = np.diag([0.05, 0.02, 0.01, 0.0006, 0.0006, 0.006]) ** 2
+
+
+def drive_past_a_good_map(rng: np.random.Generator, constant_fraction: float):
+    """Odometry at 20 Hz, images at 4 Hz that arrive 0.2 s late.
+
+    Returns lists of (estimate, truth, its age in s): raw, fused at the images' stamps, and fused at each odometry, of the last image's age.
+    """
+    fusion, seconds = PoseFusion(), 0.05
+    step, truth, odom = Pose(so3_exp([0, 0, 0.01]), np.array([0.3, 0, 0])), Pose.identity(), Pose.identity()
+    covariance, constant = np.eye(6) * 1e-9, rng.multivariate_normal(np.zeros(6), constant_fraction * PRECISE)
+    raw, at_image, now, waiting = [], [], [], []
+    for i in range(200):
+        stamp = round(i * seconds * S)
+        fusion.add_odometry(stamp, odom, covariance)
+        if i % 5 == 0:
+            error = constant + rng.multivariate_normal(np.zeros(6), (1 - constant_fraction) * PRECISE)
+            waiting.append((PoseEstimate(stamp, truth.perturbed(-error), PRECISE, 50, "map"), truth))
+        if waiting and stamp - waiting[0][0].stamp_ns >= 0.2 * S:
+            estimate, true = waiting.pop(0)
+            fusion.add_estimate(estimate)
+            if i > 20:
+                raw.append((estimate, true, 0.0))
+                at_image.append((fusion.at(estimate.stamp_ns), true, 0.0))
+        if raw:
+            now.append((fusion.at(stamp), truth, (stamp - raw[-1][0].stamp_ns) / S))
+        noise = rng.multivariate_normal(np.zeros(6), NOISE_PER_S * seconds)
+        measured = step.perturbed(noise)
+        covariance = compose_covariance(odom, covariance, measured, NOISE_PER_S * seconds)
+        truth, odom = truth @ step, odom @ measured
+    return raw, at_image, now
+
+
+@pytest.mark.parametrize("constant_fraction", [0.0, 0.5])
+def test_poor_odometry_does_not_spoil_a_good_map(constant_fraction: float) -> None:
+    """At the images' stamps the fused pose is no worse than the raw one; later it has the odometry's noise since then, and no more."""
+    rng = np.random.default_rng(5)
+    drives = [drive_past_a_good_map(rng, constant_fraction) for _ in range(5)]
+    raw, at_image, now = ([sample for drive in drives for sample in drive[k]] for k in range(3))
+    (raw_m2, raw_rad2), (image_m2, image_rad2), (now_m2, now_rad2) = (mean_squares(samples) for samples in (raw, at_image, now))
+    assert image_m2 < raw_m2 and image_rad2 < raw_rad2
+    age_s = float(np.mean([age for _, _, age in now]))
+    odometry_m2, odometry_rad2 = (float(np.trace(NOISE_PER_S[k : k + 3, k : k + 3])) * age_s for k in (0, 3))
+    assert now_m2 < 1.15 * (raw_m2 + odometry_m2) and now_rad2 < 1.15 * (raw_rad2 + odometry_rad2)
+    for samples in (at_image, now):
+        mean = float(nees_values([e for e, _, _ in samples], [t for _, t, _ in samples])["pose"].mean())
+        assert 3.0 < mean < 7.0, mean
+
+
+def mean_squares(samples) -> tuple[float, float]:
+    """Of the errors' lengths: m^2 and rad^2."""
+    errors = np.array([truth.difference(estimate.map_from_base) for estimate, truth, _ in samples])
+    return float((errors[:, :3] ** 2).sum(axis=1).mean()), float((errors[:, 3:] ** 2).sum(axis=1).mean())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,6 +83,34 @@ def test_constant_or_absurd_message_covariances_fall_back_on_the_drift_model() -
         for i, (pose, variance) in enumerate(zip(poses, variances, strict=True)):
             odometry.append(i * S // 10, pose, np.eye(6) * variance)
         assert np.allclose(odometry.motion(0, 9 * S // 10, None).covariance, expected)
+
+
+@pytest.mark.parametrize("yaw_rad", [0.0, 0.1, -0.25])
+@pytest.mark.parametrize("covariance", [None, np.eye(6) * 1e-6])
+def test_a_scale_error_acts_along_the_way_and_about_the_turning(yaw_rad: float, covariance: np.ndarray | None) -> None:
+    """The covariance of the scale is e e' of the error that wrong factors really make, and nothing in height, roll and pitch."""
+    with_scale, without = buffer(replace(DRIFT, scale_error=0.01)), buffer()
+    true, wrong_way, wrong_turn = (Pose(so3_exp([0, 0, 0.7]), np.array([5.0, -3.0, 1.0])) for _ in range(3))
+    start, steps = true, 100
+    for i in range(steps + 1):
+        for odometry in (with_scale, without):
+            odometry.append(i * 2 * S // steps, true, None if covariance is None else covariance * (i + 1))
+        if i < steps:
+            true = true @ Pose(so3_exp([0, 0, yaw_rad / steps]), np.array([10.0 / steps, 0, 0]))
+            wrong_way = wrong_way @ Pose(so3_exp([0, 0, yaw_rad / steps]), np.array([10.1 / steps, 0, 0]))
+            wrong_turn = wrong_turn @ Pose(so3_exp([0, 0, 1.01 * yaw_rad / steps]), np.array([10.0 / steps, 0, 0]))
+    errors = [(start.inverse() @ wrong).difference(start.inverse() @ true) for wrong in (wrong_way, wrong_turn)]
+    expected = sum(np.outer(e, e) for e in errors)
+    found = with_scale.motion(0, 2 * S, None).covariance - without.motion(0, 2 * S, None).covariance
+    assert np.allclose(found, expected, rtol=0.05, atol=2e-4 * expected.max())
+    assert found[0, 0] > 0.5 * 0.1**2 and np.abs(np.diag(found)[2:5]).max() < 1e-12
+
+
+def test_two_turns_on_the_spot_are_not_taken_for_none() -> None:
+    odometry = buffer(replace(DRIFT, scale_error=0.01))
+    for i in range(81):
+        odometry.append(i * S // 10, Pose(so3_exp([0, 0, 4 * np.pi * i / 80]), np.zeros(3)), None)
+    assert np.sqrt(odometry.motion(0, 8 * S, None).covariance[5, 5]) > 0.01 * 4 * np.pi
 
 
 def test_motion_backwards_is_the_inverse_with_the_same_size_of_noise() -> None:
