@@ -236,6 +236,11 @@ def inverse_covariance_of_pose(b_from_a: Pose, covariance: ArrayLike) -> Array:
     return j @ np.asarray(covariance, dtype=np.float64) @ j.T
 
 
+def largest_sigma(covariance: Array) -> float:
+    """The standard deviation along the axis where an (n, n) covariance is widest, in the unit of its axes."""
+    return float(np.sqrt(np.linalg.eigvalsh(covariance)[-1]))
+
+
 def check_covariance(covariance: ArrayLike) -> Array:
     """The (6, 6) covariance, made exactly symmetric.
 

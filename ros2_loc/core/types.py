@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_loc.core.camera import Camera
-from ros2_loc.core.pose import Pose, check_covariance
+from ros2_loc.core.pose import Pose, check_covariance, largest_sigma
 from ros2_loc.errors import DataError
 
 FloatArray = NDArray[np.float32]
@@ -177,12 +177,12 @@ class PoseEstimate:
     @property
     def sigma_m(self) -> float:
         """Largest standard deviation of the position along any axis, m."""
-        return float(np.sqrt(np.linalg.eigvalsh(self.covariance[:3, :3])[-1]))
+        return largest_sigma(self.covariance[:3, :3])
 
     @property
     def sigma_rad(self) -> float:
         """Largest standard deviation of the rotation about any axis, rad."""
-        return float(np.sqrt(np.linalg.eigvalsh(self.covariance[3:, 3:])[-1]))
+        return largest_sigma(self.covariance[3:, 3:])
 
 
 @dataclass(frozen=True, slots=True)

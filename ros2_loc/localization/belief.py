@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_loc.core.pose import Pose, transport_to_left, transport_to_right
+from ros2_loc.core.pose import Pose, largest_sigma, transport_to_left, transport_to_right
 from ros2_loc.localization.odometry_buffer import Motion
 
 Array = NDArray[np.float64]
@@ -39,12 +39,12 @@ class Belief:
     @property
     def sigma_m(self) -> float:
         """Largest standard deviation of the position along any axis, m."""
-        return float(np.sqrt(np.linalg.eigvalsh(self.covariance[:3, :3])[-1]))
+        return largest_sigma(self.covariance[:3, :3])
 
     @property
     def sigma_rad(self) -> float:
         """Largest standard deviation of the rotation about any axis, rad."""
-        return float(np.sqrt(np.linalg.eigvalsh(self.covariance[3:, 3:])[-1]))
+        return largest_sigma(self.covariance[3:, 3:])
 
     def moved(self, stamp_ns: int, motion: Motion) -> Belief:
         """The belief after a motion; the motion's errors are independent."""

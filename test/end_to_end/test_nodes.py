@@ -16,14 +16,6 @@ pytestmark = pytest.mark.slow
 S = 1_000_000_000
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 @pytest.mark.parametrize("container", ["false", "true"])
 def test_the_tf_tree_is_right(container: str, town: Any, observe: Callable[..., Any], run_graph: Callable[..., Any]) -> None:
     observer = observe(town)
@@ -42,7 +34,9 @@ def test_the_tf_tree_is_right(container: str, town: Any, observe: Callable[..., 
     assert "localized" in observer.diagnostics["map_localizer: localization"].message
 
 
-def test_a_killed_node_is_named_and_the_others_are_stopped(street: Any, observe: Callable[..., Any], run_graph: Callable[..., Any]) -> None:
+def test_a_killed_node_is_named_and_the_others_are_stopped(
+    street: Any, observe: Callable[..., Any], run_graph: Callable[..., Any], is_alive: Callable[[int], bool]
+) -> None:
     observer = observe(street)
     run = run_graph(**street.arguments)
     assert observer.until(lambda: "map_localizer: input" in observer.diagnostics and observer.state is not None, 60.0)
@@ -56,7 +50,7 @@ def test_a_killed_node_is_named_and_the_others_are_stopped(street: Any, observe:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_cleanly(
-    number: signal.Signals, street: Any, observe: Callable[..., Any], run_graph: Callable[..., Any]
+    number: signal.Signals, street: Any, observe: Callable[..., Any], run_graph: Callable[..., Any], is_alive: Callable[[int], bool]
 ) -> None:
     observer = observe(street)
     run = run_graph(**street.arguments, bag=street.bag, image_transport="compressed", loop="true")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,7 @@ def test_who_does_not_stop_is_killed() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_all_and_leaves_nobody_behind(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_stops_all_and_leaves_nobody_behind(number: signal.Signals, tmp_path: Path, is_alive: Callable[[int], bool]) -> None:
     code = f"""
 import os, sys
 from ros2_loc.supervisor import Process, supervise
@@ -94,14 +95,6 @@ sys.exit(supervise([Process(n, (sys.executable, "-c", child)) for n in "ab"], os
     assert supervisor.returncode == 0 and output == ""
     children = [int(path.name) for path in tmp_path.iterdir()]
     assert len(children) == 2 and not any(is_alive(pid) for pid in children)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_exit_codes_in_words() -> None:
