@@ -280,6 +280,9 @@ def _evaluate(arguments: argparse.Namespace, places: Places, sparse_map: SparseM
     columns = {"each image (map_localizer)": localized.metrics}
     columns |= {"with odometry (pose_fusion)": fused.metrics} if fused is not None else {}
     _say(f"4. against the truth\n\n{comparison_table(columns)}\n")
+    if not arguments.offline:
+        _say("pose_fusion tells where the vehicle is now: its errors hold the odometry's noise since the last image that was localized,")
+        _say("those of map_localizer are of the image's own time, which is over when its pose comes\n")
     if replaced := localized.settings.get("images that newer ones replaced"):
         _say(f"{replaced} of {localized.settings['images sent']} images were passed over: newer ones came while the localizer was busy\n")
     queries = open_sequence(places.second_bag)
