@@ -109,10 +109,14 @@ def mounting(text: str | None) -> Pose | None:
     return Pose(body @ BODY_FROM_OPTICAL, np.array([x, y, z]))
 
 
-def add_pipeline(parser: argparse.ArgumentParser, default: str = "default") -> None:
-    """`--pipeline` and `--set`. `default`: accuracy for whoever has time (maps, offline); the nodes come with `fast`, on the same maps."""
+def add_pipeline(parser: argparse.ArgumentParser, default: str | None = "default", said: str = "") -> None:
+    """`--pipeline` and `--set`. `default`: accuracy for whoever has time (maps, offline); the nodes come with `fast`, on the same maps.
+
+    A verb whose default depends on other arguments gives None, and says in `said` what it will be.
+    """
     group = parser.add_argument_group("pipeline")
-    group.add_argument("--pipeline", default=default, metavar="NAME", help=f"name in config/pipelines, or a YAML file (default: {default})")
+    text = f"name in config/pipelines, or a YAML file (default: {said or default})"
+    group.add_argument("--pipeline", default=default, metavar="NAME", help=text)
     group.add_argument(
         "--set",
         dest="overrides",

@@ -42,7 +42,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--map-pipeline", default="default", metavar="NAME", help="pipeline of the map; --pipeline is that of the nodes (default: default)"
     )
-    add_pipeline(parser, default="fast")
+    add_pipeline(parser, default=None, said="default in the town, whose images come at 4 Hz, fast on KITTI, at 10 Hz")
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     """All stages, each with a line."""
     begin = time.perf_counter()
     _check(arguments)
+    arguments.pipeline = arguments.pipeline or ("fast" if arguments.kitti else "default")
     pipeline = pipeline_of(arguments)
     places = Places(arguments.out)
     _claim(places, pipeline)
