@@ -23,11 +23,16 @@ class Extractor(Protocol):
 
 @runtime_checkable
 class Matcher(Protocol):
-    """Pairs two sets of features; each query index and each reference index at most once."""
+    """Pairs features; each query index and each reference index at most once.
+
+    `match_many` is `match` with several references, in one batch.
+    """
 
     name: str
 
     def match(self, query: LocalFeatures, reference: LocalFeatures) -> Matches: ...
+
+    def match_many(self, query: LocalFeatures, references: list[LocalFeatures]) -> list[Matches]: ...
 
 
 @runtime_checkable

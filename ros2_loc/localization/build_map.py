@@ -21,7 +21,7 @@ from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.localization.map_localizer import MapLocalizer
 from ros2_loc.localization.pipeline import PipelineConfig
 from ros2_loc.mapping import calibration
-from ros2_loc.mapping.build import Draft, MapBuilder, fingerprint
+from ros2_loc.mapping.build import Draft, MapBuilder, fingerprint, set_error_model
 from ros2_loc.mapping.sparse_map import ErrorModel, SparseMap
 
 Method = Literal["known", "incremental", "global"]
@@ -70,10 +70,9 @@ def build_map(
     assumed = calibration.unmeasured(pipeline.mapping.adjustment.prior_sigma_m, pipeline.mapping.adjustment.prior_sigma_deg)
     draft_folder = work / "map"
     builder.write(draft_folder, draft, state, vectors, assumed, provenance)
-    model = assumed
     if poses == "known":
         model = measure_error_model(SparseMap.load(draft_folder, verify=False), draft, sequence, features, pipeline, assumed, show_progress)
-        builder.write(draft_folder, draft, state, vectors, model, provenance)
+        set_error_model(draft_folder, model)
     _put_in_place(draft_folder, out, work)
     return SparseMap.load(out, verify=False)
 

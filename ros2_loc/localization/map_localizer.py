@@ -58,6 +58,11 @@ class _Matched:
     def order(self, which: NDArray) -> _Matched:
         return _Matched(self.query[which], self.place[which], self.point[which], self.score[which])
 
+    def best_per_keypoint(self) -> _Matched:
+        """Each query keypoint once, with its best match; best matches first."""
+        ranked = self.order(np.argsort(-self.score, kind="stable"))
+        return ranked.order(np.sort(np.unique(ranked.query, return_index=True)[1]))
+
 
 class MapLocalizer:
     """The pipeline of ARCHITECTURE.md section 4, steps 4 to 8, on one map. Not thread-safe: one per worker."""
@@ -78,6 +83,7 @@ class MapLocalizer:
         self._reranker = registry.create("reranker", pipeline.reranker, device) if pipeline.reranker else None
         self._solver = PoseSolver(pipeline.solver)
         self._positions = np.array([p.map_from_base.translation for p in sparse_map.places])
+        self._centres = np.array([p.map_from_camera.translation for p in sparse_map.places])
         self._forward = np.array([p.map_from_camera.rotation[:, 2] for p in sparse_map.places])
 
     def localize(self, frame: Frame, prior: PoseEstimate | None = None) -> Localization:
@@ -166,16 +172,18 @@ class MapLocalizer:
             np.concatenate([p.point_index[m.indices[:, 1]] for m, p in zip(matches, places, strict=True)]).astype(np.int64),
             np.concatenate([m.scores for m in matches]).astype(np.float64),
         )
-        together = together.order(np.argsort(-together.score, kind="stable"))
-        return together.order(np.sort(np.unique(together.query, return_index=True)[1]))
+        return together.best_per_keypoint()
 
     def _guided(self, frame: Frame, features: LocalFeatures, map_from_camera: Pose, hidden: NDArray[np.int64]) -> _Matched:
         """Matches of the points that the first pose puts near a keypoint: what the ratio test threw away comes back."""
         config = self._config
         place, row = self._points_around(map_from_camera, hidden)
+        if not len(place):  # the first pose looks where no place looks
+            nothing = np.zeros(0, dtype=np.int64)
+            return _Matched(nothing, nothing, nothing, np.zeros(0))
         rows_of = list(zip(place, row, strict=True))
-        point = np.concatenate([self._map.places[p].point_index[r] for p, r in rows_of]) if len(place) else np.zeros(0, np.int64)
-        owner = np.repeat(place, [len(r) for r in row]) if len(place) else np.zeros(0, np.int64)
+        point = np.concatenate([self._map.places[p].point_index[r] for p, r in rows_of])
+        owner = np.repeat(place, [len(r) for r in row])
         descriptors = np.concatenate([self._map.places[p].features.descriptors[r] for p, r in rows_of])
         pixels = frame.camera.project(map_from_camera.inverse().apply(self._map.points_m[point]))
         seen = np.flatnonzero(frame.camera.contains(pixels))
@@ -191,14 +199,12 @@ class MapLocalizer:
         matched = _Matched(
             query[keep].astype(np.int64), owner[seen][keep], point[seen][keep].astype(np.int64), score[keep].astype(np.float64)
         )
-        matched = matched.order(np.argsort(-matched.score, kind="stable"))
-        return matched.order(np.sort(np.unique(matched.query, return_index=True)[1]))
+        return matched.best_per_keypoint()
 
     def _points_around(self, map_from_camera: Pose, hidden: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
         """Places around a pose and, for each, the rows of its features whose point no nearer place has."""
-        centres = np.array([p.map_from_camera.translation for p in self._map.places])
         agrees = self._forward @ map_from_camera.rotation[:, 2] > np.cos(np.radians(self._config.prior_max_angle_deg))
-        distance = np.where(agrees, np.linalg.norm(centres - map_from_camera.translation, axis=1), np.inf)
+        distance = np.where(agrees, np.linalg.norm(self._centres - map_from_camera.translation, axis=1), np.inf)
         distance[hidden] = np.inf
         order = np.argsort(distance, kind="stable")[: self._config.guided_places]
         order = order[np.isfinite(distance[order])]

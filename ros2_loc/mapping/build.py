@@ -31,7 +31,7 @@ from ros2_loc.mapping.config import MappingConfig
 from ros2_loc.mapping.georeference import Georeference, locate_posed_map, place_free_structure
 from ros2_loc.mapping.pairs import Pair, pose_pairs, retrieval_pairs, sequence_pairs
 from ros2_loc.mapping.sfm import Structure
-from ros2_loc.mapping.sparse_map import CHECKED_FILES, FORMAT_VERSION, ErrorModel
+from ros2_loc.mapping.sparse_map import CHECKED_FILES, FORMAT_VERSION, ErrorModel, read_meta
 from ros2_loc.retrieval.index import PlaceIndex
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class MapBuilder:
         given = []
         for name, pose in zip(self._sequence.names, self._sequence.map_from_base, strict=True):
             if pose is None:
-                raise DataError(f"{name}: has no pose; give poses for every image, or build without poses (--poses-from images)")
+                raise DataError(f"{name}: has no pose; give poses for every image, or build without poses (--method incremental)")
             given.append((pose @ self._sequence.base_from_camera).inverse())
         return given
 
@@ -295,11 +295,20 @@ def _meta(sequence: ImageSequence, draft: Draft, error_model: ErrorModel, proven
         },
         "base_from_camera": sequence.base_from_camera.matrix.tolist(),
         "mount_rotation": np.asarray(draft.mount_rotation).tolist(),
-        "error_model": {
-            "scale": error_model.scale,
-            "floor": np.asarray(error_model.floor).tolist(),
-            "distance_m": error_model.distance_m,
-            "num_trials": error_model.num_trials,
-        },
+        "error_model": _error_model(error_model),
         "provenance": provenance,
     }
+
+
+def _error_model(model: ErrorModel) -> dict[str, Any]:
+    return {
+        "scale": model.scale,
+        "floor": np.asarray(model.floor).tolist(),
+        "distance_m": model.distance_m,
+        "num_trials": model.num_trials,
+    }
+
+
+def set_error_model(folder: Path, model: ErrorModel) -> None:
+    """Put the measured error model into a map that was written with an assumed one."""
+    (folder / "map.yaml").write_text(yaml.safe_dump({**read_meta(folder), "error_model": _error_model(model)}, sort_keys=False))

@@ -103,6 +103,14 @@ def test_a_place_can_be_hidden(localizer: MapLocalizer, town_sequence: ImageSequ
     assert np.linalg.norm(error(found.result, town_sequence.map_from_base[8])[:3]) < 0.1
 
 
+def test_a_pose_that_looks_where_no_place_looks_has_no_guided_matches(localizer: MapLocalizer, town_sequence: ImageSequence) -> None:
+    frame = town_sequence.frame(5)
+    features = localizer._extractor.extract(frame)
+    place = localizer._map.places[2].map_from_camera
+    behind = Pose(place.rotation @ np.diag([-1.0, 1.0, -1.0]), place.translation)
+    assert len(localizer._guided(frame, features, behind, np.zeros(0, np.int64)).query) == 0
+
+
 def test_refuses_a_map_of_other_features(town_map: SparseMap, small_pipeline: PipelineConfig) -> None:
     with pytest.raises(DataError, match="orb"):
         MapLocalizer(town_map, replace(small_pipeline, extractor={"name": "orb"}))
