@@ -1,0 +1,1 @@
+"""Training: samples, losses, one loop for every network, recipes."""
