@@ -150,6 +150,10 @@ class RejectionReason(str, Enum):
     FAR_FROM_PLACES = "far_from_places"
     BAD_INPUT = "bad_input"
     NO_TRANSFORM = "no_transform"
+    AMBIGUOUS = "ambiguous"
+    OUTSIDE_TILES = "outside_tiles"
+    NO_HEADING = "no_heading"
+    NO_ODOMETRY = "no_odometry"
     INTERNAL_ERROR = "internal_error"
 
 
