@@ -1,7 +1,7 @@
 """Names in YAML -> classes, imported only when asked for.
 
 A plugin of another package announces itself by an entry point in the group `ros2_loc.<kind>` (kind: extractor, matcher, encoder,
-reranker, detector) whose value is `module:Class`.
+reranker, detector, cross_view) whose value is `module:Class`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from ros2_loc.config import build
 from ros2_loc.errors import ConfigError, MissingDependencyError
 
-KINDS = ("extractor", "matcher", "encoder", "reranker", "detector")
+KINDS = ("extractor", "matcher", "encoder", "reranker", "detector", "cross_view")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,11 @@ TABLE: dict[str, dict[str, Component]] = {
         "match_count": Component("ros2_loc.retrieval.rerankers.match_count:MatchCount", "candidates by their number of mutual matches"),
     },
     "detector": {},
+    "cross_view": {
+        "cvlnet": Component(
+            "ros2_loc.perception.cross_view.cvlnet:CvlNet", "CVLNet: short videos against satellite tiles", "torch", "small"
+        ),
+    },
 }
 
 

@@ -9,7 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from ros2_loc.core.types import Candidate, Detection, Frame, GlobalDescriptor, LocalFeatures, Matches
+import numpy as np
+from numpy.typing import NDArray
+
+from ros2_loc.core.overhead import OverheadGrid
+from ros2_loc.core.pose import Pose
+from ros2_loc.core.types import (
+    Candidate,
+    Detection,
+    Frame,
+    GlobalDescriptor,
+    GroundFeatures,
+    LocalFeatures,
+    Matches,
+    OverheadDescriptor,
+    TileDescriptors,
+)
 
 
 @runtime_checkable
@@ -68,3 +83,30 @@ class Detector(Protocol):
     name: str
 
     def detect(self, frame: Frame) -> list[Detection]: ...
+
+
+@runtime_checkable
+class CrossViewEncoder(Protocol):
+    """Describes short videos and satellite tiles so that `retrieval.tile_matching` can compare them.
+
+    `fingerprint` names the encoder and the hash of its weights: tiles must be encoded by the very encoder that localizes. `encode_frame`
+    is the only costly step for a video; `describe` re-projects what it gave. Frames come newest first, and `query_from_base` holds the
+    base_link of each in the frame centred at the newest one's, x east, y north, z up (`core.overhead.project_overhead`).
+    """
+
+    name: str
+    fingerprint: str
+    grid: OverheadGrid
+    tile_px: int
+
+    def encode_tiles(self, images: NDArray[np.uint8]) -> TileDescriptors:
+        """(B, tile_px, tile_px, 3) uint8 RGB, north up, each covering `grid.coverage_m` -> descriptors."""
+        ...
+
+    def encode_frame(self, frame: Frame) -> GroundFeatures: ...
+
+    def describe(self, features: Sequence[GroundFeatures], query_from_base: Sequence[Pose]) -> OverheadDescriptor: ...
+
+    def describe_many(self, features: Sequence[GroundFeatures], query_from_base: Sequence[Sequence[Pose]]) -> list[OverheadDescriptor]:
+        """`describe` for several hypotheses of the poses, in one batch."""
+        ...

@@ -128,6 +128,95 @@ class Detection:
         _require(self.box.shape == (4,) and bool(np.isfinite(self.box).all()), f"a box is 4 finite numbers, got {self.box}")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Tile:
+    """A square piece of overhead imagery.
+
+    Attributes:
+        id: its number in the database.
+        image: (H, W, 3) uint8 RGB, north up.
+        bounds_m: (west, south, east, north), m in the database's ENU frame: outer edges of the outer pixels.
+        metres_per_px: side of a pixel on the ground, m.
+    """
+
+    id: int
+    image: NDArray[np.uint8]
+    bounds_m: tuple[float, float, float, float]
+    metres_per_px: float
+
+    def __post_init__(self) -> None:
+        _require(self.image.ndim == 3 and self.image.shape[2] == 3, f"a tile's image is (H, W, 3), got {self.image.shape}")
+        west, south, east, north = self.bounds_m
+        _require(west < east and south < north and self.metres_per_px > 0, f"tile {self.id} has no area: {self.bounds_m}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TileDescriptors:
+    """What a cross-view encoder says of T tiles; K x K shifts of the camera from the tile's centre (`OverheadGrid.shift_offsets_m`).
+
+    Attributes:
+        features: (T, C, S, S) float16 or float32, each tile of unit length, row 0 north.
+        uncertainty: (T, K, K) float32 in (0, 1]: how unlikely a camera is at that shift; ones where the encoder has no opinion.
+        encoder: fingerprint of the encoder.
+    """
+
+    features: NDArray[np.float16] | FloatArray
+    uncertainty: FloatArray
+    encoder: str
+
+    def __post_init__(self) -> None:
+        t, k = len(self.features), self.uncertainty.shape[-1]
+        square = self.features.ndim == 4 and self.features.shape[2] == self.features.shape[3]
+        _require(square and self.features.dtype in (np.float16, np.float32), f"tile features are (T, C, S, S), got {self.features.shape}")
+        _require(self.uncertainty.shape == (t, k, k), f"uncertainty is ({t}, K, K), got {self.uncertainty.shape}")
+        finite = np.isfinite(self.features).all() and (self.uncertainty > 0).all() and (self.uncertainty <= 1).all()
+        _require(bool(finite), f"tile descriptors of {self.encoder} are not finite, or an uncertainty is not in (0, 1]")
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroundFeatures:
+    """Features of one frame before they are projected to the ground: kept, so that a frame passes the backbone once.
+
+    Attributes:
+        features: (C, h, w) float32.
+        camera: intrinsics of the image as the encoder resized it.
+        base_from_camera: mounting.
+        encoder: fingerprint of the encoder.
+    """
+
+    features: FloatArray
+    camera: Camera
+    base_from_camera: Pose
+    encoder: str
+
+    def __post_init__(self) -> None:
+        _require(self.features.ndim == 3, f"ground features are (C, h, w), got {self.features.shape}")
+        _require(bool(np.isfinite(self.features).all()), f"ground features of {self.encoder} are not finite")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OverheadDescriptor:
+    """A short video seen from above, centred at its newest frame's base_link, north up.
+
+    Attributes:
+        features: (C, S, S) float32 of unit length, zero where not visible (zero everywhere if no frame saw the ground).
+        visible: (S, S) bool, True where at least one frame saw the cell.
+        encoder: fingerprint of the encoder.
+    """
+
+    features: FloatArray
+    visible: NDArray[np.bool_]
+    encoder: str
+
+    def __post_init__(self) -> None:
+        shape = self.features.shape
+        _require(len(shape) == 3 and self.visible.shape == shape[1:], f"an overhead descriptor is (C, S, S) and (S, S), got {shape}")
+        _require(bool(np.isfinite(self.features).all()), f"an overhead descriptor of {self.encoder} is not finite")
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A place (or tile) that the query may show: its index in the map, its score, higher is better."""

@@ -25,7 +25,7 @@ class Small(nn.Module):
 
     def __init__(self, channels_out: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_block(3, 24, 4, 2), _block(24, 32, 3, 1), _block(32, 48, 4, 2))
+        self.stem = nn.Sequential(_block(3, 24, 4, 2), _block(24, 48, 4, 2))
         self.residual = nn.Sequential(_block(48, 48, 3, 1), _block(48, 48, 3, 1))
         self.head = nn.Sequential(_block(48, 48, 3, 1), nn.Conv2d(48, channels_out, 3, padding=1))
 

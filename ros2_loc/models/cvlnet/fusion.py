@@ -10,7 +10,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 FUSIONS = ("pcsf", "conv2d", "conv3d", "lstm", "conv2d_attention", "conv3d_attention", "lstm_attention")
 
@@ -61,7 +61,7 @@ class PhotoConsistency(nn.Module):
         """(B, N, c, S, S), (B, N, S, S) -> (B, c, S, S)."""
         b, n, c, s, _ = features.shape
         encoded = features + frame_encoding(n, c, features)[:, :, None, None]
-        qkv = self.query_key_value(F.relu(self.shared((encoded * visible[:, :, None]).flatten(0, 1))))
+        qkv = self.query_key_value(functional.relu(self.shared((encoded * visible[:, :, None]).flatten(0, 1))))
         query, key, value = qkv.view(b, n, 3, self._heads, c // self._heads, s, s).unbind(2)
         weights = self._frame_weights(query, key, visible)
         attended = (weights[:, :, :, None] * value).sum(dim=1)
@@ -98,7 +98,7 @@ class AttentionFusion(nn.Module):
     def forward(self, features: Tensor, visible: Tensor) -> Tensor:
         """(B, N, c, S, S), (B, N, S, S) -> (B, c, S, S)."""
         b, n, _, s, _ = features.shape
-        logits = self.logit(F.relu(self.over_time(features, visible)).flatten(0, 1)).view(b, n, s, s)
+        logits = self.logit(functional.relu(self.over_time(features, visible)).flatten(0, 1)).view(b, n, s, s)
         return (masked_softmax(logits, visible, dim=1)[:, :, None] * features).sum(dim=1)
 
 
@@ -112,7 +112,7 @@ class OverTimeConv2D(nn.Module):
 
     def forward(self, features: Tensor, visible: Tensor) -> Tensor:
         """(B, N, c, S, S), (B, N, S, S) -> (B, N, c, S, S)."""
-        return self.second(F.relu(self.first(features.flatten(0, 1)))).view_as(features)
+        return self.second(functional.relu(self.first(features.flatten(0, 1)))).view_as(features)
 
 
 class OverTimeConv3D(nn.Module):
@@ -125,7 +125,7 @@ class OverTimeConv3D(nn.Module):
 
     def forward(self, features: Tensor, visible: Tensor) -> Tensor:
         """(B, N, c, S, S), (B, N, S, S) -> (B, N, c, S, S)."""
-        hidden = F.relu(self.first(features.transpose(1, 2))) * visible[:, None]
+        hidden = functional.relu(self.first(features.transpose(1, 2))) * visible[:, None]
         return self.second(hidden).transpose(1, 2)
 
 

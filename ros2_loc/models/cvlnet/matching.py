@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 # Least energy under a query's cells, tiles having unit length: below it a tile says nothing and the similarity fades to 0.
 LEAST_ENERGY = 1e-6
@@ -16,13 +16,13 @@ LEAST_UNCERTAINTY = 0.1
 
 def unit_length(features: Tensor) -> Tensor:
     """(B, C, S, S) with each of the B scaled to length 1; zeros stay."""
-    return F.normalize(features.flatten(1), dim=1, eps=1e-6).view_as(features)
+    return functional.normalize(features.flatten(1), dim=1, eps=1e-6).view_as(features)
 
 
 def shifted(maps: Tensor, shift_cells: int) -> Tensor:
     """(B, C, S, S) -> (B, K, K, C, S, S): [:, i, j] is the map moved down by i - R and right by j - R cells, zeros moved in."""
     r, s = shift_cells, maps.shape[-1]
-    windows = F.pad(maps, (r, r, r, r)).unfold(2, s, 1).unfold(3, s, 1)
+    windows = functional.pad(maps, (r, r, r, r)).unfold(2, s, 1).unfold(3, s, 1)
     return windows.flip(2, 3).permute(0, 2, 3, 1, 4, 5)
 
 

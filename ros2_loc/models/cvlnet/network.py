@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from ros2_loc.core.overhead import OverheadGrid
 from ros2_loc.models.cvlnet.backbones import make_backbone
@@ -122,7 +122,7 @@ class CVLNet(nn.Module):
         if self.config.view_projection == "gvp":
             px = self._feature_px(sampling_px.flatten(0, 1))
             return project_features(flat, px, visible.flatten(0, 1)).unflatten(0, (b, n)), visible
-        resized = F.interpolate(flat, size=(s, s), mode="bilinear", align_corners=False, antialias=True)
+        resized = functional.interpolate(flat, size=(s, s), mode="bilinear", align_corners=False, antialias=True)
         views = resized if self.unet is None else self.unet(resized)
         present = visible.flatten(2).any(dim=2)[..., None, None].expand(b, n, s, s)
         return views.unflatten(0, (b, n)) * present[:, :, None], present

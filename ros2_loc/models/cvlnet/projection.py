@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 def project_features(features: Tensor, sampling_px: Tensor, visible: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def project_features(features: Tensor, sampling_px: Tensor, visible: Tensor) -> 
     size = sampling_px.new_tensor([features.shape[3], features.shape[2]])
     # align_corners=False has -1 and 1 at the outer edges of the outer pixels: the convention of sampling_px
     grid = (2.0 / size * sampling_px - 1.0).to(features.dtype)
-    sampled = F.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    sampled = functional.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return sampled * visible[:, None]
 
 
@@ -39,14 +39,14 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, c, S, S) -> (B, c, S, S)."""
         first = self.down1(x)
-        second = self.down2(F.max_pool2d(first, 2, ceil_mode=True))
-        deep = self.bottom(F.max_pool2d(second, 2, ceil_mode=True))
+        second = self.down2(functional.max_pool2d(first, 2, ceil_mode=True))
+        deep = self.bottom(functional.max_pool2d(second, 2, ceil_mode=True))
         middle = self.up2(torch.cat([_to_size_of(deep, second), second], dim=1))
         return self.up1(torch.cat([_to_size_of(middle, first), first], dim=1))
 
 
 def _to_size_of(x: Tensor, other: Tensor) -> Tensor:
-    return F.interpolate(x, size=other.shape[-2:], mode="bilinear", align_corners=False)
+    return functional.interpolate(x, size=other.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _double_conv(channels_in: int, channels_out: int) -> nn.Sequential:

@@ -1,0 +1,1 @@
+"""Cross-view encoders: short videos and satellite tiles."""
