@@ -166,7 +166,7 @@ class Evaluation:
             "frames": [_frame_to_json(f) for f in self.frames],
         }
         with atomic_path(Path(path)) as temporary:
-            temporary.write_text(json.dumps(_finite(content), indent=1), encoding="utf-8")
+            temporary.write_text(json.dumps(finite(content), indent=1), encoding="utf-8")
 
     @staticmethod
     def read_json(path: Path | str) -> Evaluation:
@@ -286,14 +286,14 @@ def _pose_from_json(rows: list[list[float]] | None) -> Pose | None:
     return Pose(matrix[:, :3], matrix[:, 3])
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN and no infinity: None in their place; enums as their values."""
     if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, np.generic):
-        return _finite(value.item())
+        return finite(value.item())
     if isinstance(value, metrics.Consistency):
         return value.value
     return None if isinstance(value, float) and not math.isfinite(value) else value
