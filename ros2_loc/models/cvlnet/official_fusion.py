@@ -7,6 +7,7 @@ numbers of the published code. Of the others the shapes of the weights are known
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ def head(outputs: int) -> nn.Sequential:
     return nn.Sequential(conv3(HIDDEN, HIDDEN), nn.ReLU(), conv3(HIDDEN, HIDDEN), nn.ReLU(), conv3(HIDDEN, outputs))
 
 
-def per_frame(module: nn.Module, frames: Tensor) -> Tensor:
+def per_frame(module: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
     """A network of single pictures on (B, N, C, H, W)."""
     return module(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
@@ -82,15 +83,17 @@ class Transformer(nn.Module):
 
 
 class Conv2dFrames(nn.Sequential):
-    """Three convolutions 16 -> 8 -> 8 -> 8 on each frame by itself; in vis_Conv2D a ReLU stands before each, in fuse_Conv2D between."""
+    """Three convolutions 16 -> 8 -> 8 -> 8 on each frame by itself.
 
-    def __init__(self, relu_first: bool) -> None:
-        convolutions = [conv3(CHANNELS, HIDDEN), conv3(HIDDEN, HIDDEN), conv3(HIDDEN, HIDDEN)]
-        layers = [layer for convolution in convolutions for layer in (nn.ReLU(), convolution)]
-        super().__init__(*(layers if relu_first else layers[1:]))
+    vis_Conv2D begins with a dropout that is 0 when testing; here it keeps the numbers of the layers behind it.
+    """
+
+    def __init__(self, dropout_first: bool) -> None:
+        layers = [conv3(CHANNELS, HIDDEN), nn.ReLU(), conv3(HIDDEN, HIDDEN), nn.ReLU(), conv3(HIDDEN, HIDDEN)]
+        super().__init__(*([nn.Identity(), *layers] if dropout_first else layers))
 
     def forward(self, frames: Tensor) -> Tensor:
-        return per_frame(super().forward, frames)  # type: ignore[arg-type]
+        return per_frame(super().forward, frames)
 
 
 class Conv3dFrames(nn.Sequential):
@@ -185,7 +188,7 @@ def make_fusion(fuse_method: str) -> nn.Module:
     rule, _, kind = fuse_method.partition("_")
     frames: nn.Module
     if kind == "Conv2D":
-        frames = Conv2dFrames(relu_first=rule == "vis")
+        frames = Conv2dFrames(dropout_first=rule == "vis")
     elif kind == "Conv3D":
         frames = Conv3dFrames((3, 3) if rule == "vis" else (4, 8, 2))
     else:
