@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ros2_loc.core.pose import Pose, largest_sigma, transport_to_left, transport_to_right
+from ros2_loc.errors import DataError
 from ros2_loc.localization.odometry_buffer import Motion
 
 Array = NDArray[np.float64]
@@ -86,3 +87,31 @@ class Belief:
 def from_measurement(stamp_ns: int, map_from_base: Pose, covariance: Array, correlated_fraction: float) -> Belief:
     """The belief that one measurement alone supports."""
     return Belief(stamp_ns, map_from_base, (1.0 - correlated_fraction) * covariance, correlated_fraction * covariance)
+
+
+def usable_covariance(covariance: ArrayLike | None) -> Array | None:
+    """The (6, 6) when it is finite, symmetric and has positive variances; else None: drivers send zeros, -1 and NaN for "don't know"."""
+    if covariance is None:
+        return None
+    c = np.asarray(covariance, dtype=np.float64)
+    if c.shape != (6, 6) or not np.isfinite(c).all() or np.diag(c).min() <= 0:
+        return None
+    return 0.5 * (c + c.T) if np.abs(c - c.T).max() <= 1e-6 * np.abs(c).max() else None
+
+
+def completed_covariance(covariance: ArrayLike, sigma_m: float, sigma_rad: float) -> Array:
+    """The (6, 6) of an initial pose, its zero variances (RViz sends z, roll and pitch so) replaced by these sigmas squared.
+
+    Raises:
+        DataError: not a covariance: not finite, not symmetric, a negative variance, or not positive definite.
+    """
+    c = np.asarray(covariance, dtype=np.float64)
+    if c.shape != (6, 6) or not np.isfinite(c).all():
+        raise DataError(f"initial pose: a covariance is 36 finite numbers, got shape {c.shape} {'with NaN' if c.shape == (6, 6) else ''}")
+    if np.diag(c).min() < 0 or np.abs(c - c.T).max() > 1e-6 * max(np.abs(c).max(), 1e-12):
+        raise DataError(f"initial pose: a covariance is symmetric with no negative variance, got the diagonal {np.diag(c).tolist()}")
+    silent = np.diag(c) == 0.0
+    full = 0.5 * (c + c.T) + np.diag(np.where(silent, [sigma_m**2] * 3 + [sigma_rad**2] * 3, 0.0))
+    if np.linalg.eigvalsh(full).min() <= 0:
+        raise DataError("initial pose: the covariance is not positive definite: its correlations are larger than its variances allow")
+    return full

@@ -17,8 +17,8 @@ from scipy.special import gammaincinv
 from ros2_loc.core.pose import Pose, rotation_angle_rad
 from ros2_loc.core.types import PoseEstimate
 from ros2_loc.errors import DataError
-from ros2_loc.localization.belief import Belief, from_measurement
-from ros2_loc.localization.consensus import Consensus, ConsensusRule
+from ros2_loc.localization.belief import Belief, completed_covariance, from_measurement, usable_covariance
+from ros2_loc.localization.consensus import Consensus, ConsensusPerSource, ConsensusRule, SourceRule
 from ros2_loc.localization.odometry_buffer import DriftModel, HoldModel, OdometryBuffer, OdometryEvent, Rates
 
 Array = NDArray[np.float64]
@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 _CHECK_EVERY_NS = 100_000_000  # odometry comes at up to 1 kHz, its state does not change that fast
 _APPLIED_MAX = 200
 _AHEAD_MAX = 3
+_TAKE_OVER = 5.0  # times more certain than the belief
 
 
 class FusionState(str, Enum):
@@ -83,6 +84,7 @@ class PoseFusion:
         jump_back_s: odometry (or, without it, estimates) older than the newest by more than this is a new start of the clock.
         jump_forward_s: a gap in the odometry longer than this as well.
         max_speed_m_s: odometry that needs more was reset.
+        sources: rules for the estimates of one localizer, by its name; without one the values above hold.
         """
 
         gate_probability: float = 0.999
@@ -104,6 +106,12 @@ class PoseFusion:
         consensus: ConsensusRule = field(default_factory=ConsensusRule)
         drift: DriftModel = field(default_factory=DriftModel)
         hold: HoldModel = field(default_factory=HoldModel)
+        sources: dict[str, SourceRule] = field(default_factory=lambda: {"cross_view": SourceRule()})
+
+        def rule(self, source: str) -> SourceRule:
+            """How estimates of this source are taken."""
+            general = SourceRule(self.correlated_fraction, self.lost_after_s, self.relocalize_count, self.consensus)
+            return self.sources.get(source, general)
 
         def __post_init__(self) -> None:
             if not 0.5 <= self.gate_probability < 1.0:
@@ -123,15 +131,15 @@ class PoseFusion:
         c = self.config
         self._gate = 2.0 * float(gammaincinv(3.0, c.gate_probability))  # chi-square quantile, 6 degrees of freedom
         self._odometry = OdometryBuffer(c.drift, c.hold, c.history_s, c.max_speed_m_s)
-        self._first = Consensus(c.consensus, self._gate)
-        again = ConsensusRule(c.relocalize_count, c.consensus.window_s, c.consensus.max_sigma_m, c.consensus.max_sigma_rad)
-        self._again = Consensus(again, self._gate)
+        self._first = ConsensusPerSource(lambda source: c.rule(source).consensus, self._gate)
+        self._again = ConsensusPerSource(lambda source: c.rule(source).again, self._gate)
         self._state = FusionState.INITIALIZING
         self._applied: list[_Applied] = []
         self._seen: list[tuple[int, str]] = []
         self._newest_estimate_ns: int | None = None
         self._gated_in_a_row, self._ahead_in_a_row = 0, 0
         self._accepted_ns, self._accepted_at_m, self._checked_ns = 0, 0.0, 0
+        self._patience_s = c.lost_after_s
 
     def reset(self) -> None:
         """Forgets everything, as after a jump of the clock."""
@@ -174,7 +182,7 @@ class PoseFusion:
             self.reset()
         if event is OdometryEvent.RESTARTED:
             self._restart_odometry(stamp_ns)
-        self._odometry.append(stamp_ns, odom_from_base, _valid_covariance(covariance))
+        self._odometry.append(stamp_ns, odom_from_base, usable_covariance(covariance))
         self._forget_old()
         if abs(stamp_ns - self._checked_ns) >= _CHECK_EVERY_NS:
             self._checked_ns = stamp_ns
@@ -191,7 +199,7 @@ class PoseFusion:
         self.advance(estimate.stamp_ns)
         if self._applied and self._state in (FusionState.TRACKING, FusionState.RELOCALIZING):
             return self._track(estimate)
-        return self._initialize_by_consensus(estimate, self._first, "initialized")
+        return self._initialize_by_consensus(estimate, self._first.of(estimate.source), "initialized")
 
     def initialize(self, stamp_ns: int, map_from_base: Pose, covariance: ArrayLike) -> None:
         """Sets the pose (from /initialpose) and the state to TRACKING.
@@ -204,7 +212,7 @@ class PoseFusion:
             DataError: a covariance that is none, a sigma above the limits of LOST, or a stamp of another clock; the state stays as it was.
         """
         c = self.config
-        full = _completed_covariance(covariance, c.initial_sigma_m, c.initial_sigma_rad)
+        full = completed_covariance(covariance, c.initial_sigma_m, c.initial_sigma_rad)
         newest = self._newest_ns()
         stamp_ns = stamp_ns or newest or 0
         if newest is not None and abs(stamp_ns - newest) > c.history_s * 1e9:
@@ -218,7 +226,7 @@ class PoseFusion:
         self._forget_belief(FusionState.TRACKING)
         self._applied = [_Applied(None, belief)]
         self._newest_estimate_ns = stamp_ns
-        self._mark_accepted(stamp_ns)
+        self._mark_accepted(stamp_ns, c.lost_after_s)
 
     def at(self, stamp_ns: int) -> PoseEstimate | None:
         """The pose at a stamp, carried by odometry from the estimates before it; None without a belief.
@@ -239,7 +247,7 @@ class PoseFusion:
             silent_s = (stamp_ns - self._accepted_ns) * 1e-9
             way_m = self._odometry.distance_m(stamp_ns) - self._accepted_at_m
             vague = belief.sigma_m > c.lost_sigma_m or belief.sigma_rad > c.lost_sigma_rad
-            if silent_s > c.lost_after_s or way_m > c.lost_after_m or vague:
+            if silent_s > self._patience_s or way_m > c.lost_after_m or vague:
                 self._state = FusionState.LOST
         return self._state
 
@@ -320,13 +328,26 @@ class PoseFusion:
         covariance = self._regularized(estimate)
         nis = self._belief_at(estimate.stamp_ns).normalized_innovation_squared(estimate.map_from_base, covariance)
         if nis <= self._gate:
-            self._apply(estimate)
-            return GateResult(True, "accepted", nis)
+            members = self._takers_over(estimate)
+            for member in members:
+                self._apply(member)
+            return GateResult(True, "accepted", nis) if members else GateResult(False, "collecting", nis)
         self._gated_in_a_row += 1
         if self._gated_in_a_row >= self.config.doubt_after:
             self._state = FusionState.RELOCALIZING
-        result = self._initialize_by_consensus(estimate, self._again, "relocalized")
+        result = self._initialize_by_consensus(estimate, self._again.of(estimate.source), "relocalized")
         return GateResult(True, result.reason, nis, True) if result.accepted else GateResult(False, "gated", nis)
+
+    def _takers_over(self, estimate: PoseEstimate) -> list[PoseEstimate]:
+        """What to apply of an estimate that passed the gate: itself. A wide gate lets wrong ones pass, so where it would sharpen the belief
+        of another source a lot, its source must first agree with itself: then all that do, before that nothing."""
+        last = self._applied[-1].estimate
+        if last is None or last.source == estimate.source or estimate.sigma_m * _TAKE_OVER > self._belief_at(estimate.stamp_ns).sigma_m:
+            return [estimate]
+        members = self._first.of(estimate.source).add(estimate, self._odometry, self._rates())
+        if members:
+            self._first.of(estimate.source).clear()
+        return members
 
     def _initialize_by_consensus(self, estimate: PoseEstimate, consensus: Consensus, reason: str) -> GateResult:
         if not consensus.is_certain(estimate):
@@ -348,17 +369,17 @@ class PoseFusion:
             self._applied.append(_Applied(e, self._after(e)))
         self._applied = self._applied[-_APPLIED_MAX:]
         self._state, self._gated_in_a_row = FusionState.TRACKING, 0
-        self._again.clear()
-        self._mark_accepted(self._applied[-1].belief.stamp_ns)
+        self._again.settle(estimate)
+        self._mark_accepted(self._applied[-1].belief.stamp_ns, self.config.rule(estimate.source).lost_after_s)
 
     def _after(self, estimate: PoseEstimate) -> Belief:
-        covariance, fraction = self._regularized(estimate), self.config.correlated_fraction
+        covariance, fraction = self._regularized(estimate), self.config.rule(estimate.source).correlated_fraction
         if not self._applied:
             return from_measurement(estimate.stamp_ns, estimate.map_from_base, covariance, fraction)
         return self._belief_at(estimate.stamp_ns).updated(estimate.map_from_base, covariance, fraction)
 
-    def _mark_accepted(self, stamp_ns: int) -> None:
-        self._accepted_ns, self._accepted_at_m = stamp_ns, self._odometry.distance_m(stamp_ns)
+    def _mark_accepted(self, stamp_ns: int, patience_s: float) -> None:
+        self._accepted_ns, self._accepted_at_m, self._patience_s = stamp_ns, self._odometry.distance_m(stamp_ns), patience_s
 
     def _belief_at(self, stamp_ns: int) -> Belief:
         """From the newest belief that is not younger than the stamp (else the oldest), carried to it."""
@@ -374,26 +395,3 @@ class PoseFusion:
         seconds = max((second.stamp_ns - first.stamp_ns) * 1e-9, 1e-3)
         step = first.map_from_base.inverse() @ second.map_from_base
         return Rates(float(np.linalg.norm(step.translation)) / seconds, rotation_angle_rad(step.rotation) / seconds)
-
-
-def _valid_covariance(covariance: ArrayLike | None) -> Array | None:
-    """The (6, 6) when it is finite, symmetric and has positive variances; else None: drivers send zeros, -1 and NaN for "don't know"."""
-    if covariance is None:
-        return None
-    c = np.asarray(covariance, dtype=np.float64)
-    if c.shape != (6, 6) or not np.isfinite(c).all() or np.diag(c).min() <= 0:
-        return None
-    return 0.5 * (c + c.T) if np.abs(c - c.T).max() <= 1e-6 * np.abs(c).max() else None
-
-
-def _completed_covariance(covariance: ArrayLike, sigma_m: float, sigma_rad: float) -> Array:
-    c = np.asarray(covariance, dtype=np.float64)
-    if c.shape != (6, 6) or not np.isfinite(c).all():
-        raise DataError(f"initial pose: a covariance is 36 finite numbers, got shape {c.shape} {'with NaN' if c.shape == (6, 6) else ''}")
-    if np.diag(c).min() < 0 or np.abs(c - c.T).max() > 1e-6 * max(np.abs(c).max(), 1e-12):
-        raise DataError(f"initial pose: a covariance is symmetric with no negative variance, got the diagonal {np.diag(c).tolist()}")
-    silent = np.diag(c) == 0.0
-    full = 0.5 * (c + c.T) + np.diag(np.where(silent, [sigma_m**2] * 3 + [sigma_rad**2] * 3, 0.0))
-    if np.linalg.eigvalsh(full).min() <= 0:
-        raise DataError("initial pose: the covariance is not positive definite: its correlations are larger than its variances allow")
-    return full
