@@ -41,6 +41,13 @@ _NUM_PARAMS = {
     "SIMPLE_RADIAL_FISHEYE": 4,
     "RADIAL_FISHEYE": 5,
 }
+_WITH_TWO_FOCALS = {
+    "SIMPLE_PINHOLE": "PINHOLE",
+    "SIMPLE_RADIAL": "OPENCV",
+    "RADIAL": "OPENCV",
+    "SIMPLE_RADIAL_FISHEYE": "OPENCV_FISHEYE",
+    "RADIAL_FISHEYE": "OPENCV_FISHEYE",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +196,12 @@ class Camera:
         """The camera of the window of width x height px whose first pixel is (x0, y0)."""
         (cx, cy), n = self.principal_point_px, _FOCALS[self.model]
         return Camera(self.model, width, height, (*self.params[:n], cx - x0, cy - y0, *self.distortion))
+
+    def with_two_focals(self) -> Camera:
+        """The same camera in a model with fx and fy, which `resized` can stretch."""
+        model = _WITH_TWO_FOCALS.get(self.model, self.model)
+        missing = _NUM_PARAMS[model] - 4 - len(self.distortion)
+        return Camera(model, self.width, self.height, (*self.focal_px, *self.principal_point_px, *self.distortion, *(0.0,) * missing))
 
     def undistorted(self) -> Camera:
         """The PINHOLE camera with the same size, focal lengths and principal point."""

@@ -7,6 +7,7 @@ section 3.1, with the centres of cells where they are: half a cell from the edge
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -83,20 +84,28 @@ def project_overhead(
     Returns:
         (S, S, 2) px in the image, 0 where not visible; (S, S) True where the cell is in front of the camera and in its image.
     """
-    centres = grid.cell_centres_m().reshape(-1, 2)
-    points = np.column_stack([centres, np.full(len(centres), float(ground_height_m))])
-    points_in_camera = (query_from_base @ base_from_camera).inverse().apply(points)
+    # camera_from_query without the checks of Pose: this runs for every frame of every hypothesis
+    camera_in_query = query_from_base.apply(base_from_camera.translation)
+    query_from_camera = query_from_base.rotation @ base_from_camera.rotation
+    points_in_camera = (_ground_points(grid, float(ground_height_m)) - camera_in_query) @ query_from_camera
     pixels = camera.project(points_in_camera)
     visible = camera.contains(pixels)
-    visible[visible] = _is_seen_there(camera, pixels[visible], points_in_camera[visible])
+    if any(camera.distortion):
+        visible[visible] = _is_seen_there(camera, pixels[visible], points_in_camera[visible])
     shape = (grid.cells, grid.cells)
     return np.where(visible[:, None], pixels, 0.0).astype(np.float32).reshape(*shape, 2), visible.reshape(shape)
 
 
+@lru_cache(maxsize=16)
+def _ground_points(grid: OverheadGrid, height_m: float) -> Array:
+    centres = grid.cell_centres_m().reshape(-1, 2)
+    points = np.column_stack([centres, np.full(len(centres), height_m)])
+    points.setflags(write=False)
+    return points
+
+
 def _is_seen_there(camera: Camera, pixels: Array, points_in_camera: Array) -> NDArray[np.bool_]:
     # Outside of its field of view the polynomial of a distortion folds back into the image.
-    if not any(camera.distortion):
-        return np.ones(len(pixels), dtype=bool)
     rays = camera.rays(pixels)
     directions = points_in_camera / np.linalg.norm(points_in_camera, axis=1, keepdims=True)
     return np.asarray((rays * directions).sum(axis=1) > np.cos(np.radians(0.5)))

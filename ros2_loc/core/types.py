@@ -185,16 +185,20 @@ class GroundFeatures:
         camera: intrinsics of the image as the encoder resized it.
         base_from_camera: mounting.
         encoder: fingerprint of the encoder.
+        mask: (height, width) bool of that image, False where what it shows moves, or None.
     """
 
     features: FloatArray
     camera: Camera
     base_from_camera: Pose
     encoder: str
+    mask: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         _require(self.features.ndim == 3, f"ground features are (C, h, w), got {self.features.shape}")
         _require(bool(np.isfinite(self.features).all()), f"ground features of {self.encoder} are not finite")
+        size = (self.camera.height, self.camera.width)
+        _require(self.mask is None or self.mask.shape == size, f"the mask must have the size of the image, {size}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

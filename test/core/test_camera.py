@@ -136,6 +136,15 @@ def test_an_uncalibrated_camera_is_refused() -> None:
         Camera.from_ros(640, 480, np.zeros(9))
 
 
+@given(cameras, inner, depths)
+def test_a_model_with_two_focal_lengths_is_the_same_camera_and_can_be_stretched(
+    camera: Camera, part: tuple[float, float], depth: float
+) -> None:
+    point = depth * np.column_stack([camera.unproject(pixel(camera, part)), [1.0]])
+    stretched = camera.with_two_focals().resized(2 * camera.width, camera.height)
+    np.testing.assert_allclose(stretched.project(point), camera.project(point) * [2, 1], atol=1e-6)
+
+
 def test_one_focal_length_cannot_be_stretched() -> None:
     with pytest.raises(GeometryError, match="stretched"):
         CAMERAS[0].resized(640, 240)
