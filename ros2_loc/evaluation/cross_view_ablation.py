@@ -1,0 +1,121 @@
+"""One table of the paper again, with our networks: which file is which row, and the same queries for all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ros2_loc.core.interfaces import CrossViewEncoder
+from ros2_loc.errors import ConfigError, DataError
+from ros2_loc.evaluation.cross_view import single_shot
+from ros2_loc.evaluation.cross_view_paper import TABLES, Row
+from ros2_loc.evaluation.cross_view_queries import Area, QueryConfig
+from ros2_loc.evaluation.cross_view_records import SingleShot
+from ros2_loc.io.files import sha256
+
+# what the rows of the tables differ in; a network belongs to a row when it differs from "Ours" in that row's settings and no other
+_VARIED = {
+    "cvlnet": {"backbone": None, "fusion": "pcsf", "view_projection": "gvp", "shifts": True, "uncertainty": True},
+    "safa": {"polar": None},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A file of weights and what its header says.
+
+    Attributes:
+        path: safetensors.
+        name: its stem.
+        architecture: "cvlnet" or "safa".
+        network: settings of the network.
+        header: everything, for the report.
+    """
+
+    path: Path
+    name: str
+    architecture: str
+    network: Mapping[str, Any]
+    header: Mapping[str, str]
+
+    def described(self) -> dict[str, Any]:
+        """Name, hash and settings, for the JSON."""
+        return {"name": self.name, "sha256": sha256(self.path), "architecture": self.architecture, "network": dict(self.network)}
+
+
+def find_models(folder: Path) -> list[TrainedModel]:
+    """All trained networks in a folder, by name.
+
+    Raises:
+        DataError: no such folder, none in it, or one without the header that `ros2-loc train` writes.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is no folder; give the one that holds a .safetensors file for each variant")
+    found = [read_model(path) for path in sorted(folder.rglob("*.safetensors"))]
+    if not found:
+        raise DataError(f"{folder}: holds no .safetensors file; train the variants with config/training/ablation.yaml")
+    return found
+
+
+def read_model(path: Path) -> TrainedModel:
+    """The header of one file; raises DataError as `find_models`."""
+    header = read_header(path)
+    try:
+        network = json.loads(header["config"])
+        architecture = header["architecture"]
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path}: its header does not say which network it is; export it with `ros2-loc train`") from error
+    return TrainedModel(path, path.stem, architecture, network, header)
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; raises DataError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path}: is no safetensors file ({error})") from error
+
+
+def model_of(row: Row, models: Sequence[TrainedModel]) -> TrainedModel | None:
+    """The network of a row; the small backbone where the row does not ask for one, the first by name where several fit."""
+    usual = {**_VARIED[row.recipe], **row.network}
+    if row.recipe == "cvlnet" and usual["backbone"] is None:
+        usual["backbone"] = "small"
+    for model in models:
+        if model.architecture == row.recipe and all(model.network.get(key, value) == value for key, value in usual.items()):
+            return model
+    return None
+
+
+def run_ablation(
+    table: str,
+    areas: Sequence[Area],
+    models: Sequence[TrainedModel],
+    load: Callable[[TrainedModel], CrossViewEncoder],
+    config: QueryConfig,
+    show_progress: bool = False,
+) -> tuple[tuple[SingleShot, ...], tuple[str, ...]]:
+    """Results of the rows that have a network, in the table's order, and the names of those that have none.
+
+    Raises:
+        ConfigError: no such table.
+    """
+    if table not in TABLES:
+        raise ConfigError(f"there is no ablation {table!r}; there are: {', '.join(TABLES)}")
+    done: list[SingleShot] = []
+    missing: list[str] = []
+    for row in TABLES[table].rows:
+        model = model_of(row, models)
+        if model is None:
+            missing.append(row.name)
+            continue
+        asked = dataclasses.replace(config, frames=row.frames or TABLES[table].frames)
+        done.append(single_shot(areas, load(model), asked, model.described(), row.name, show_progress))
+    return tuple(done), tuple(missing)
