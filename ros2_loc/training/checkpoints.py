@@ -18,15 +18,25 @@ _FORMAT = 1
 
 @dataclass
 class Progress:
-    """How far a training is: steps done, the best validation so far, and what was logged at the end of each epoch."""
+    """How far a training is.
+
+    Attributes:
+        step: steps done.
+        best, best_step: the best validation so far, and after which step.
+        sums: of each loss over the steps of this epoch.
+        history: what was measured at the end of each epoch.
+    """
 
     step: int = 0
     best: float = float("-inf")
     best_step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def save_checkpoint(path: Path, objective: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, done: Progress) -> None:
+def save_checkpoint(
+    path: Path, objective: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, done: Progress
+) -> None:
     """Write everything that the next step depends on, random numbers too.
 
     Raises:

@@ -67,7 +67,7 @@ class TrainingLoop:
 
         def __post_init__(self) -> None:
             if min(self.epochs, self.steps_per_epoch, self.validate_every) < 1 or min(self.workers, self.warmup_steps) < 0:
-                raise ConfigError(f"{self}: epochs, steps_per_epoch and validate_every must be at least 1, workers and warmup_steps not below 0")
+                raise ConfigError(f"{self}: epochs, steps_per_epoch, validate_every must be at least 1, workers and warmup_steps 0")
             if not (self.learning_rate > 0 and self.clip_norm >= 0 and self.weight_decay >= 0):
                 raise ConfigError(f"{self}: learning_rate must be positive, clip_norm and weight_decay not negative")
 
@@ -99,7 +99,7 @@ class TrainingLoop:
         self._batches, self._validate, self._on_best, self._show = batches, validate, on_best, show_progress
         self._precision = _precision(config.precision, self.group.device)
         self._optimizer = _optimizer(config, self.objective)
-        self._scaler = torch.amp.GradScaler(enabled=self._precision == torch.float16)
+        self._scaler = torch.amp.GradScaler(torch.device(self.group.device).type, enabled=self._precision == torch.float16)
 
     @property
     def checkpoint(self) -> Path:
@@ -131,19 +131,17 @@ class TrainingLoop:
         return self.done
 
     def _steps(self, module: nn.Module, asked: threading.Event, writer: SummaryWriter | None, bar: tqdm) -> None:
-        sums: dict[str, float] = {}
-        epoch_steps, saved_at = 0, time.monotonic()
+        saved_at = time.monotonic()
         module.train()
         for batch in self._prefetched():
             losses = self._step(module, batch)
-            self.done.step, epoch_steps = self.done.step + 1, epoch_steps + 1
-            sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
+            self.done.step += 1
+            self.done.sums = {name: self.done.sums.get(name, 0.0) + value for name, value in losses.items()}
             bar.update()
-            bar.set_postfix({"loss": f"{sums['loss'] / epoch_steps:.4f}"}, refresh=False)
+            bar.set_postfix({"loss": f"{losses['loss']:.4f}"}, refresh=False)
             if self.done.step % self.config.steps_per_epoch == 0:
-                self._end_epoch({f"train/{name}": value / epoch_steps for name, value in sums.items()}, writer)
+                self._end_epoch(writer)
                 module.train()
-                sums, epoch_steps = {}, 0
             last = self.done.step == self.total_steps
             stop = self.group.any(asked.is_set())
             if stop or last or time.monotonic() - saved_at > self.config.checkpoint_every_s:
@@ -172,9 +170,11 @@ class TrainingLoop:
         self._scaler.update()
         return values
 
-    def _end_epoch(self, measured: dict[str, float], writer: SummaryWriter | None) -> None:
+    def _end_epoch(self, writer: SummaryWriter | None) -> None:
         epoch = self.done.step // self.config.steps_per_epoch
-        measured = {"epoch": float(epoch), "step": float(self.done.step), **measured}
+        measured = {"epoch": float(epoch), "step": float(self.done.step)}
+        measured |= {f"train/{name}": value / self.config.steps_per_epoch for name, value in self.done.sums.items()}
+        self.done.sums = {}
         if self.group.is_first and (epoch % self.config.validate_every == 0 or self.done.step == self.total_steps):
             measured |= self._validated()
         self.group.wait()
