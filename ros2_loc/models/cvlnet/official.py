@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros2_loc.core.overhead import OverheadGrid
+from ros2_loc.models.cvlnet.backbones import vgg16_trunk
 from ros2_loc.models.cvlnet.official_fusion import CHANNELS, FUSE_METHODS, conv3, make_fusion
 from ros2_loc.models.cvlnet.official_projection import CELLS, COVERAGE_M, METRES_PER_CELL, STRIDE, TILE_PX, sample_at
 
@@ -25,8 +26,6 @@ SHIFT_CELLS = 3
 NUM_SHIFTS = 2 * SHIFT_CELLS + 1
 DESCRIPTOR_CHANNELS = 4
 LEAST_DIVISOR = 1e-12
-# vgg16.features[:24] of torchvision: output channels of its convolutions, M a pooling
-VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M")
 
 
 class OfficialGrid(OverheadGrid):
@@ -43,19 +42,6 @@ class OfficialGrid(OverheadGrid):
         east = np.asarray(column, dtype=np.float64) - 0.5 * self.num_shifts
         north = 0.5 * self.num_shifts - np.asarray(row, dtype=np.float64)
         return np.stack([east, north], axis=-1) * self.coverage_m / (self.cells + 2 * self.shift_cells)
-
-
-def vgg16_trunk() -> nn.Sequential:
-    """VGG16 through its fourth pooling, stride 16, numbered as torchvision's `vgg16.features[:24]`."""
-    layers: list[nn.Module] = []
-    channels = 3
-    for width in VGG16:
-        if isinstance(width, int):
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
-            channels = width
-        else:
-            layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers)
 
 
 class Branch(nn.Module):
@@ -134,6 +120,11 @@ class OfficialCVLNet(nn.Module):
         def tile_px(self) -> int:
             """Side of the tiles' images."""
             return TILE_PX
+
+        @property
+        def descriptor_channels(self) -> int:
+            """C of the descriptors."""
+            return DESCRIPTOR_CHANNELS
 
         @property
         def image_px(self) -> tuple[int, int]:
@@ -222,8 +213,17 @@ RENAMING = (
 )
 
 
+_FIRST_LAYERS = {
+    "SeqNet.LSTM_layer.cell_list.0.conv.0": "LSTM",
+    "SeqNet.0": "Conv3D",
+    "Conv3D.0": "Conv3D",
+    "SeqNet.1": "Conv2D",
+    "convs0.0": "Conv2D",
+}
+
+
 def renamed(authors_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' flat checkpoint under the names of `OfficialCVLNet`; a key that fits no rule keeps its name (and strict loading says so)."""
+    """The authors' flat checkpoint under the names of `OfficialCVLNet`. A key that fits no rule stays, for strict loading to refuse."""
     return {_renamed(key): value for key, value in authors_state.items()}
 
 
@@ -236,8 +236,7 @@ def fuse_method_of(authors_state: Mapping[str, Tensor]) -> str | None:
     keys = set(authors_state)
     if any(key.startswith("FuseNet.nn_layers.") for key in keys):
         return "fuse_Transformer"
-    marks = {"SeqNet.LSTM_layer.cell_list.0.conv.0": "LSTM", "SeqNet.0": "Conv3D", "Conv3D.0": "Conv3D", "SeqNet.1": "Conv2D", "convs0.0": "Conv2D"}
-    kind = next((kind for mark, kind in marks.items() if f"FuseNet.{mark}.weight" in keys), None)
+    kind = next((kind for layer, kind in _FIRST_LAYERS.items() if f"FuseNet.{layer}.weight" in keys), None)
     if kind is None or "FuseNet.convs.4.weight" not in keys:
         return None
     return f"{'vis' if len(authors_state['FuseNet.convs.4.weight']) == 1 else 'fuse'}_{kind}"
