@@ -264,14 +264,7 @@ class PoseFusion:
             estimate_ns = self._newest_estimate_ns
             early = estimate_ns is not None and stamp_ns < estimate_ns - round(self.config.jump_back_s * 1e9)
             return OdometryEvent.TIME_JUMP if early else OdometryEvent.ACCEPTED
-        if stamp_ns == newest:
-            return OdometryEvent.DUPLICATE
-        gap_s = (stamp_ns - newest) * 1e-9
-        if gap_s < -self.config.jump_back_s or gap_s > self.config.jump_forward_s:
-            return OdometryEvent.TIME_JUMP
-        if gap_s < 0:
-            return OdometryEvent.OUT_OF_ORDER
-        return OdometryEvent.RESTARTED if self._odometry.is_discontinuous(stamp_ns, odom_from_base) else OdometryEvent.ACCEPTED
+        return self._odometry.event_of(stamp_ns, odom_from_base, self.config.jump_back_s, self.config.jump_forward_s)
 
     def _restart_odometry(self, stamp_ns: int) -> None:
         """The odometry's old frame is gone: the belief is carried to the new one as if nothing had been known about the motion between."""

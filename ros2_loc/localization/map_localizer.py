@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from ros2_loc.core.pose import Array, Pose, check_covariance, transport_to_right
 from ros2_loc.core.types import Candidate, Frame, LocalFeatures, Matches, PoseEstimate, Rejection, RejectionReason
 from ros2_loc.localization.pipeline import PipelineConfig
 from ros2_loc.localization.pose_solver import Correspondences, Failure, PoseSolver, Solution
+from ros2_loc.localization.stage_clock import StageClock
 from ros2_loc.mapping.sparse_map import SparseMap
 
 SOURCE = "map"
@@ -93,7 +93,7 @@ class MapLocalizer:
             frame: the image; `frame.odom_from_base` is not used here.
             prior: where base_link is believed to be at the frame's stamp; only places near it are tried first, all others when that fails.
         """
-        clock = _StageClock()
+        clock = StageClock()
         features = clock.run("extract", lambda: self._extractor.extract(frame))
         return self.localize_features(frame, features, prior, clock=clock)
 
@@ -104,10 +104,10 @@ class MapLocalizer:
         prior: PoseEstimate | None = None,
         *,
         without_place: int | None = None,
-        clock: _StageClock | None = None,
+        clock: StageClock | None = None,
     ) -> Localization:
         """`localize` for features that were extracted before; `without_place` hides one place (to test the map on its own images)."""
-        clock = clock or _StageClock()
+        clock = clock or StageClock()
         hidden = np.array([] if without_place is None else [without_place], dtype=np.int64)
         if len(features) < self._config.min_keypoints:
             return self._reject(
@@ -137,26 +137,27 @@ class MapLocalizer:
         usable = int((agrees & (distance < reach)).sum())
         return order[: min(config.prior_places, usable)]
 
-    def _retrieve(self, frame: Frame, features: LocalFeatures, clock: _StageClock, hidden: NDArray[np.int64]) -> list[Candidate]:
+    def _retrieve(self, frame: Frame, features: LocalFeatures, clock: StageClock, hidden: NDArray[np.int64]) -> list[Candidate]:
         config = self._config
         descriptor = clock.run("encode", lambda: self._encoder.encode(frame, features))
         among = np.delete(np.arange(len(self._map.places)), hidden) if len(hidden) else None
         found = clock.run("retrieve", lambda: self._map.index.search(descriptor, config.retrieved_places, among))
-        if self._reranker is not None and len(found) > config.matched_places:
+        reranker = self._reranker
+        if reranker is not None and len(found) > config.matched_places:
             references = [self._map.places[c.source].features for c in found]
-            found = clock.run("rerank", lambda: self._reranker.rerank(features, found, references))
+            found = clock.run("rerank", lambda: reranker.rerank(features, found, references))
         return found[: config.matched_places]
 
     def _locate(
-        self, frame: Frame, features: LocalFeatures, candidates: Sequence[Candidate], clock: _StageClock, hidden: NDArray[np.int64]
+        self, frame: Frame, features: LocalFeatures, candidates: Sequence[Candidate], clock: StageClock, hidden: NDArray[np.int64]
     ) -> Localization:
         matched = clock.run("match", lambda: self._match(features, candidates))
         solution = clock.run("solve", lambda: self._solver.solve(frame.camera, self._correspondences(features, matched)))
         if isinstance(solution, Solution) and self._config.guided:
-            guided = clock.run("guide", lambda: self._guided(frame, features, solution.map_from_camera, hidden))
+            start = solution.map_from_camera
+            guided = clock.run("guide", lambda: self._guided(frame, features, start, hidden))
             if len(guided.query) >= len(matched.query[: len(solution.inliers)][solution.inliers]):
                 matched = guided
-                start = solution.map_from_camera
                 solution = clock.run("solve", lambda: self._solver.refine(frame.camera, self._correspondences(features, guided), start))
         if isinstance(solution, Failure):
             return self._reject(frame, clock, solution.reason, solution.detail, features, tuple(candidates), len(matched.query))
@@ -231,7 +232,7 @@ class MapLocalizer:
         candidates: Sequence[Candidate],
         matched: _Matched,
         solution: Solution,
-        clock: _StageClock,
+        clock: StageClock,
         hidden: NDArray[np.int64],
     ) -> Localization:
         inliers = matched.order(np.arange(len(solution.inliers))).order(solution.inliers)
@@ -275,7 +276,7 @@ class MapLocalizer:
     def _reject(
         self,
         frame: Frame,
-        clock: _StageClock,
+        clock: StageClock,
         reason: RejectionReason,
         detail: str,
         features: LocalFeatures,
@@ -284,16 +285,3 @@ class MapLocalizer:
     ) -> Localization:
         rejection = Rejection(frame.stamp_ns, reason, detail)
         return Localization(rejection, candidates, features.keypoints, num_matches, stage_s=clock.seconds)
-
-
-class _StageClock:
-    """Adds up the seconds of each stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def run(self, stage, work):  # type: ignore[no-untyped-def]
-        start = time.perf_counter()
-        result = work()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-        return result

@@ -145,6 +145,20 @@ class OdometryBuffer:
         """Forgets everything."""
         self._samples, self._stamps = [], []
 
+    def event_of(self, stamp_ns: int, odom_from_base: Pose, jump_back_s: float, jump_forward_s: float) -> OdometryEvent:
+        """What a new sample is, compared with the newest: older or newer than it by more than these times, the clock jumped."""
+        newest = self.newest_ns
+        if newest is None:
+            return OdometryEvent.ACCEPTED
+        if stamp_ns == newest:
+            return OdometryEvent.DUPLICATE
+        gap_s = (stamp_ns - newest) * 1e-9
+        if gap_s < -jump_back_s or gap_s > jump_forward_s:
+            return OdometryEvent.TIME_JUMP
+        if gap_s < 0:
+            return OdometryEvent.OUT_OF_ORDER
+        return OdometryEvent.RESTARTED if self.is_discontinuous(stamp_ns, odom_from_base) else OdometryEvent.ACCEPTED
+
     def is_discontinuous(self, stamp_ns: int, odom_from_base: Pose) -> bool:
         """Whether reaching this pose from the newest sample needs more than the greatest speed: the odometry was reset."""
         if not self._samples:

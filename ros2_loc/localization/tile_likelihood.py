@@ -1,0 +1,92 @@
+"""What a similarity score says about being at a position: a likelihood ratio, fitted where the truth is known.
+
+Scores of one query are compared with the scores that the same query has where it certainly is not taken (other tiles, other shifts):
+`standardized`. So one fit serves short and long videos, clear and empty views.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+
+from ros2_loc.errors import DataError
+
+FloatArray = NDArray[np.float32]
+
+_SIGMA_MIN = 1e-6
+
+
+@dataclass(frozen=True)
+class TileLikelihood:
+    """p(score | base_link is there) / p(score | it is somewhere else) = (1 - e) exp((z - neutral) / temperature) + e.
+
+    Attributes:
+        temperature: how many standard deviations of the background make the position e times more likely.
+        neutral: standardized score that speaks neither for nor against a position (but for outliers); it makes the mean ratio over
+            the background 1.
+        outlier_share: e, share of queries whose score says nothing: covered view, imagery that is out of date.
+        max_log_ratio: no single query says more than this.
+    """
+
+    temperature: float = 0.6
+    neutral: float = 0.83
+    outlier_share: float = 0.1
+    max_log_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not (self.temperature > 0 and self.max_log_ratio > 0 and np.isfinite(self.neutral)):
+            raise ValueError(f"likelihood: temperature and max_log_ratio must be positive, neutral a number, got {self}")
+        if not 0 < self.outlier_share < 1:
+            raise ValueError(f"likelihood.outlier_share must be in (0, 1), got {self.outlier_share}")
+
+    def log_ratio(self, z: ArrayLike) -> FloatArray:
+        """Logarithm of the likelihood ratio of standardized scores, any shape, float32."""
+        exponent = (np.asarray(z, dtype=np.float32) - np.float32(self.neutral)) * np.float32(1.0 / self.temperature)
+        np.minimum(exponent, np.float32(self.max_log_ratio), out=exponent)
+        np.exp(exponent, out=exponent)
+        exponent *= np.float32(1.0 - self.outlier_share)
+        exponent += np.float32(self.outlier_share)
+        return np.log(exponent, out=exponent)
+
+
+def background(scores: ArrayLike) -> tuple[float, float]:
+    """Mean and standard deviation of one query's scores where it was not taken; the latter never 0."""
+    s = np.asarray(scores)
+    return float(s.mean(dtype=np.float64)), max(float(s.std(dtype=np.float64)), _SIGMA_MIN)
+
+
+def standardized(scores: ArrayLike, mean: float, sigma: float) -> FloatArray:
+    """Scores in standard deviations above the background's mean, float32."""
+    return (np.asarray(scores, dtype=np.float32) - np.float32(mean)) * np.float32(1.0 / sigma)
+
+
+def fit_likelihood(z_at_truth: ArrayLike, z_elsewhere: ArrayLike, max_log_ratio: float = 4.0) -> TileLikelihood:
+    """The likelihood that makes true positions of validation drives as probable as possible.
+
+    Maximizes the mean logarithm of the ratio at the truth while its mean over the background is 1: KLIEP, Sugiyama et al., "Direct
+    importance estimation for covariate shift adaptation", 2008.
+
+    Args:
+        z_at_truth: (N,) standardized score of each query at its true position.
+        z_elsewhere: standardized scores of queries at positions that are not true, any number.
+        max_log_ratio: passed on.
+
+    Raises:
+        DataError: fewer than 20 or not finite scores.
+    """
+    truth, other = (np.asarray(z, dtype=np.float64).ravel() for z in (z_at_truth, z_elsewhere))
+    if min(len(truth), len(other)) < 20 or not (np.isfinite(truth).all() and np.isfinite(other).all()):
+        raise DataError(f"a likelihood needs 20 finite scores at the truth and elsewhere, got {len(truth)} and {len(other)}")
+
+    def model(parameters: NDArray[np.float64]) -> TileLikelihood:
+        temperature = float(np.exp(np.clip(parameters[0], -4.0, 4.0)))
+        neutral = temperature * float(logsumexp(other / temperature) - np.log(len(other)))
+        share = float(1.0 / (1.0 + np.exp(-np.clip(parameters[1], -6.0, 6.0))))
+        return TileLikelihood(temperature, neutral, share, max_log_ratio)
+
+    best = minimize(lambda p: -float(model(p).log_ratio(truth).mean()), np.array([0.0, -2.0]), method="Nelder-Mead")
+    return model(best.x)
