@@ -18,6 +18,9 @@ from ros2_loc.errors import GeometryError
 
 Array = NDArray[np.float64]
 
+# Of a descriptor, whose length is 1, in the cells where a video and a tile meet: below it they say nothing and the similarity fades to 0.
+LEAST_ENERGY = 1e-6
+
 
 @dataclass(frozen=True, slots=True)
 class OverheadGrid:

@@ -1,4 +1,4 @@
-"""Videos against satellite tiles at all shifts: normalized cross-correlation over what the video saw (CVLNet, equations 4 and 5).
+"""Videos against satellite tiles at all shifts: normalized cross-correlation where both have something (CVLNet, equations 4 and 5).
 
 The same as `models.cvlnet.matching`, for descriptors that lie in memory: no torch is needed to search a database.
 """
@@ -10,11 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ros2_loc.core.overhead import LEAST_ENERGY
 from ros2_loc.core.types import FloatArray, OverheadDescriptor
 from ros2_loc.errors import DataError
 
-# Least energy under a video's cells, tiles having unit length: below it a tile says nothing and the similarity fades to 0.
-LEAST_ENERGY = 1e-6
 _TILES_AT_ONCE = 512
 
 
@@ -57,15 +56,18 @@ def _shifted_queries(videos: Sequence[OverheadDescriptor], shift_cells: int) -> 
     """(C S S, Q K K) features and (S S, Q K K) masks of the videos moved by each shift: then one matrix product does all shifts."""
     features = _shifted(np.stack([q.features for q in videos]).astype(np.float32), shift_cells)
     masks = _shifted(np.stack([q.visible for q in videos])[:, None].astype(np.float32), shift_cells)
-    return features.reshape(-1, features[0, 0, 0].size).T, masks.reshape(-1, masks[0, 0, 0].size).T
+    # what moved beyond the tile's edge counts in neither length
+    features = features / np.sqrt(np.square(features).sum(axis=1, keepdims=True) + LEAST_ENERGY)
+    return features.T, masks.T
 
 
 def _shifted(maps: FloatArray, shift_cells: int) -> FloatArray:
-    """(Q, C, S, S) -> (Q, K, K, C, S, S): [:, i, j] moved down by i - R and right by j - R cells, zeros moved in."""
+    """(Q, C, S, S) -> (Q K K, C S S): each moved down by i - R and right by j - R cells, zeros moved in."""
     r, s = shift_cells, maps.shape[-1]
     padded = np.pad(maps, ((0, 0), (0, 0), (r, r), (r, r)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (s, s), axis=(2, 3))
-    return np.ascontiguousarray(windows[:, :, ::-1, ::-1].transpose(0, 2, 3, 1, 4, 5))
+    moved = windows[:, :, ::-1, ::-1].transpose(0, 2, 3, 1, 4, 5)
+    return np.ascontiguousarray(moved).reshape(-1, maps[0].size)
 
 
 def _cosines(features: NDArray[np.float16] | FloatArray, weights: FloatArray, masks: FloatArray) -> FloatArray:

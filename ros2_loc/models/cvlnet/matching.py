@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Least energy under a query's cells, tiles having unit length: below it a tile says nothing and the similarity fades to 0.
-LEAST_ENERGY = 1e-6
+from ros2_loc.core.overhead import LEAST_ENERGY
+
 LEAST_UNCERTAINTY = 0.1
 
 
@@ -27,11 +27,11 @@ def shifted(maps: Tensor, shift_cells: int) -> Tensor:
 
 
 def similarity(query: Tensor, visible: Tensor, tiles: Tensor, uncertainty: Tensor | None, shift_cells: int) -> Tensor:
-    """Similarity of each tile and query at each shift (equations 4 and 5), over the cells that the query sees.
+    """Similarity of each tile and query at each shift (equations 4 and 5), over the cells that the query sees and the tile covers.
 
     Args:
         query: (B, C, S, S), zero where not visible, unit length.
-        visible: (B, S, S) bool. All True gives the paper's equation.
+        visible: (B, S, S) bool. All True gives the paper's equation at no shift; what it does at the tile's edge it leaves open.
         tiles: (M, C, S, S), unit length.
         uncertainty: (M, K, K) in (0, 1], or None for 1, which leaves a cosine in [-1, 1].
         shift_cells: R.
@@ -40,10 +40,12 @@ def similarity(query: Tensor, visible: Tensor, tiles: Tensor, uncertainty: Tenso
         (M, B, K, K); [m, b, i, j] for base_link at `OverheadGrid.shift_offsets_m()[i, j]` from the centre of tile m.
     """
     b, k = len(query), 2 * shift_cells + 1
-    product = tiles.flatten(1) @ shifted(query, shift_cells).reshape(b * k * k, -1).T
+    moved = shifted(query, shift_cells).reshape(b * k * k, -1)
+    # what moved beyond the tile's edge counts in neither length
+    moved = moved / (moved.square().sum(dim=1, keepdim=True) + LEAST_ENERGY).sqrt()
     mask = shifted(visible[:, None].to(tiles.dtype), shift_cells).reshape(b * k * k, -1)
     energy = tiles.square().sum(dim=1).flatten(1) @ mask.T
-    cosine = (product / (energy + LEAST_ENERGY).sqrt()).view(len(tiles), b, k, k)
+    cosine = (tiles.flatten(1) @ moved.T / (energy + LEAST_ENERGY).sqrt()).view(len(tiles), b, k, k)
     return cosine if uncertainty is None else cosine / uncertainty[:, None]
 
 
