@@ -85,6 +85,30 @@ class ErrorModel:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class MapFrame:
+    """Where a map's frame lies on the earth, read without its places and points; attributes as those of `SparseMap`."""
+
+    folder: Path
+    origin: GeoOrigin | None
+    enu_from_map: Pose
+
+    @staticmethod
+    def load(folder: str | Path) -> MapFrame:
+        """Of a map folder.
+
+        Raises:
+            DataError: not a map, of another version, or damaged.
+        """
+        folder = Path(folder)
+        meta = read_meta(folder)
+        try:
+            origin = None if meta["origin"] is None else GeoOrigin(**meta["origin"])
+            return MapFrame(folder, origin, Pose.from_matrix(meta["enu_from_map"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{folder}: map.yaml contradicts itself ({type(error).__name__}: {error}): build the map again") from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SparseMap:
     """Everything a localizer needs.
 

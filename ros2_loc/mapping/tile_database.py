@@ -26,7 +26,7 @@ from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.io.files import atomic_path, read_text, sha256
 from ros2_loc.io.imagery.geotiff import BLOCK_PX, geotiff_writer
 from ros2_loc.mapping.mosaic import Bounds, Mosaic, StoredMosaic
-from ros2_loc.mapping.sparse_map import SparseMap
+from ros2_loc.mapping.sparse_map import MapFrame, SparseMap
 from ros2_loc.mapping.tile_layout import TileLayout, tile_centres
 from ros2_loc.retrieval.tile_index import TileIndex
 
@@ -159,7 +159,7 @@ class TileDatabase:
         if self.descriptors.encoder != encoder.fingerprint:
             raise ConfigError(f"the tiles were encoded by {self.descriptors.encoder}, the pipeline has {encoder.fingerprint}: {remedy}")
 
-    def require_same_origin(self, sparse_map: SparseMap) -> None:
+    def require_same_origin(self, sparse_map: SparseMap | MapFrame) -> None:
         """Refuse a visual map whose east-north-up frame is another one.
 
         Poses of the map go to the tiles' frame by its `enu_from_map`.
