@@ -23,6 +23,11 @@ settings.register_profile("quick", max_examples=40, deadline=None)
 settings.load_profile("quick")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Here, because pytest asks only the outermost conftest before it reads its command line."""
+    parser.addoption("--parity", metavar="DIR", help="golden outputs to hold the networks to (default: ../shared/parity)")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Set the environment before any module that reads it is imported."""
     path = [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -20,7 +20,7 @@ from torch.nn import functional
 from ros2_loc.core.overhead import OverheadGrid
 from ros2_loc.models.cvlnet.backbones import vgg16_trunk
 from ros2_loc.models.cvlnet.official_fusion import CHANNELS, FUSE_METHODS, conv3, make_fusion
-from ros2_loc.models.cvlnet.official_projection import CELLS, COVERAGE_M, METRES_PER_CELL, STRIDE, TILE_PX, sample_at
+from ros2_loc.models.cvlnet.official_projection import CELLS, METRES_PER_CELL, METRES_PER_PX, STRIDE, TILE_PX, sample_at
 
 SHIFT_CELLS = 3
 NUM_SHIFTS = 2 * SHIFT_CELLS + 1
@@ -100,7 +100,7 @@ def best_shift(similarity: Tensor) -> tuple[Tensor, Tensor]:
     best, index = similarity.flatten(2).max(dim=2)
     row, column = index // NUM_SHIFTS, index % NUM_SHIFTS
     cells = torch.stack([NUM_SHIFTS / 2 - row, column - NUM_SHIFTS / 2], dim=-1)
-    return best, cells * (COVERAGE_M / (CELLS + 2 * SHIFT_CELLS))
+    return best, cells * METRES_PER_PX * TILE_PX / (CELLS + 2 * SHIFT_CELLS)  # in the order of their roundings
 
 
 class OfficialCVLNet(nn.Module):

@@ -1,0 +1,109 @@
+"""Weights and pictures made of names and seeds, as recipe.json of the golden files says, and the comparison with what is stored."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+BAR = 1e-4
+_SCALED = re.compile(r"([\d.]+) x (?:the )?standard rule")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One array beside the stored one: max |a - b| / max |b|, or for discrete results the number of those that differ."""
+
+    array: str
+    error: float
+    discrete: bool
+
+    @property
+    def is_good(self) -> bool:
+        """Equal when discrete, else within BAR."""
+        return self.error == 0 if self.discrete else self.error <= BAR
+
+    def __str__(self) -> str:
+        return f"{self.array:44s} {f'{self.error:.0f} differ' if self.discrete else f'{self.error:.1e}':>10s}"
+
+
+def state_dict(keys: Mapping[str, list[int]], overrides: Mapping[str, str], seed: int) -> dict[str, torch.Tensor]:
+    """The weights of `keys` (name -> shape) for a seed.
+
+    Raises:
+        ValueError: an override that is no multiple of the standard rule.
+    """
+    return {key: torch.from_numpy(_scale(key, overrides) * _standard(key, shape, seed)).float() for key, shape in keys.items()}
+
+
+def _standard(key: str, shape: list[int], seed: int) -> NDArray[np.float64]:
+    rng = np.random.RandomState((zlib.crc32(key.encode()) ^ seed) & 0xFFFFFFFF)
+    last = key.rpartition(".")[2]
+    if last == "num_batches_tracked":
+        return np.zeros(shape)
+    if last == "running_var":
+        return 1.0 + 0.1 * np.abs(rng.standard_normal(shape))
+    if last.endswith("weight") and len(shape) >= 2:
+        return rng.standard_normal(shape) * np.sqrt(2.0 / np.prod(shape[1:]))
+    if last.endswith("weight"):
+        return 1.0 + 0.1 * rng.standard_normal(shape)
+    if last == "running_mean" or last.endswith("bias"):
+        return 0.1 * rng.standard_normal(shape)
+    raise ValueError(f"the recipe has no rule for {key}")
+
+
+def _scale(key: str, overrides: Mapping[str, str]) -> float:
+    for pattern, rule in overrides.items():
+        if fnmatch(key, pattern):
+            found = _SCALED.fullmatch(rule)
+            if not found:
+                raise ValueError(f"recipe: the override {rule!r} of {pattern} is no multiple of the standard rule")
+            return float(found.group(1))
+    return 1.0
+
+
+def blocks_image(
+    rng: np.random.RandomState, channels: int, height: int, width: int, block: int = 8, noise: float = 0.3
+) -> NDArray[np.float32]:
+    """(channels, height, width) in 0..1: coarse blocks with fine noise."""
+    low = rng.random_sample((channels, -(-height // block), -(-width // block)))
+    fine = rng.random_sample((channels, height, width))
+    coarse = np.repeat(np.repeat(low, block, 1), block, 2)[:, :height, :width]
+    return ((1.0 - noise) * coarse + noise * fine).astype(np.float32)
+
+
+def read_json(path: Path) -> Any:
+    """The content of keys.json or recipe.json."""
+    return json.loads(path.read_text())
+
+
+def stored_form(array: NDArray[Any], name: str, recipe: Mapping[str, Any]) -> NDArray[Any]:
+    """A full array as the golden file has it: every n-th number of those that `subsample` names."""
+    rule = recipe["subsample"].get(name)
+    if rule is None:
+        return array
+    assert list(array.shape) == rule["shape"], f"{name}: {array.shape}, the recipe has {rule['shape']}"
+    return array.reshape(-1)[:: rule["flat_stride"]]
+
+
+def compare(name: str, ours: NDArray[Any], golden: NDArray[Any], discrete: bool, limit: float | None = None) -> Comparison:
+    """Ours beside the golden numbers; of those beyond `limit` it only matters that ours are beyond it as well."""
+    assert ours.shape == golden.shape, f"{name}: {ours.shape}, golden has {golden.shape}"
+    assert np.isfinite(ours).all(), f"{name}: not finite"
+    if discrete:
+        return Comparison(name, float((ours != golden).sum()), True)
+    if limit is not None:
+        within = np.abs(golden) < limit
+        assert (np.abs(ours[~within]) > 0.99 * limit).all(), f"{name}: numbers that should be beyond {limit:g} are not"
+        ours, golden = ours[within], golden[within]
+    difference = np.abs(ours.astype(np.float64) - golden).max()
+    return Comparison(name, float(difference / max(float(np.abs(golden).max()), 1e-30)), False)

@@ -1,0 +1,18 @@
+"""`pytest test/golden --parity DIR`: our networks beside the outputs of the published code, for every seed that DIR has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import golden_cvlnet
+from golden_recipe import BAR
+
+COMPARE = {"cvlnet": golden_cvlnet.compare_all}
+
+
+def test_golden(golden: tuple[Path, int], report: list[str]) -> None:
+    folder, seed = golden
+    compared = COMPARE[folder.name](folder, seed)
+    report += [f"{folder.name} seed {seed}: {line}" for line in compared]
+    wrong = [str(line) for line in compared if not line.is_good]
+    assert compared and not wrong, f"beyond the bar of {BAR:g}, or differing: {wrong}"
