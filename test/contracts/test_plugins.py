@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 
 from ros2_loc import registry
 from ros2_loc.core.camera import Camera
-from ros2_loc.core.interfaces import Encoder, Extractor, Matcher, Reranker
-from ros2_loc.core.pose import Pose
+from ros2_loc.core.interfaces import CrossViewEncoder, Encoder, Extractor, Matcher, Reranker
+from ros2_loc.core.pose import BODY_FROM_OPTICAL, Pose, so3_exp
 from ros2_loc.core.types import Candidate, Frame, LocalFeatures
-from ros2_loc.errors import ConfigError, MissingDependencyError
+from ros2_loc.errors import ConfigError, DataError, MissingDependencyError
 
 WIDTH, HEIGHT = 320, 240
 
@@ -165,3 +166,88 @@ def test_reranker_puts_the_right_place_first_and_loses_none(name: str) -> None:
     assert ranked[0].source == 3
     assert {c.source for c in ranked} == {3, 5, 7}
     assert reranker.rerank(query, [], []) == []
+
+
+@pytest.fixture(scope="module", params=plugins("cross_view"))
+def cross_view(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CrossViewEncoder:
+    """With random weights: promises don't depend on training."""
+    section = {"name": request.param}
+    if request.param == "cvlnet":
+        pytest.importorskip("torch", reason="torch is not installed: pip install '.[torch]'")
+        from ros2_loc.models.cvlnet import CVLNet, random
+        from ros2_loc.models.weights import save_model
+
+        section["weights"] = str(tmp_path_factory.mktemp("weights") / "random.safetensors")
+        save_model(Path(section["weights"]), random(CVLNet.Config(), 0), {"recipe": "random", "seed": 0, "licence": "Apache-2.0"})
+    try:
+        return registry.create("cross_view", section)  # type: ignore[no-any-return]
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+
+
+MOUNTING = Pose(BODY_FROM_OPTICAL, np.array([0.5, 0.0, 1.6]))
+
+
+def moved(metres: float, yaw_rad: float = 0.0) -> Pose:
+    return Pose(so3_exp([0, 0, yaw_rad]), np.array([metres * np.cos(yaw_rad), metres * np.sin(yaw_rad), 0.0]))
+
+
+def video(image: NDArray[np.uint8], count: int, mounting: Pose = MOUNTING) -> list[Frame]:
+    camera = Camera.pinhole(WIDTH, HEIGHT, 160, 160, 160, 100)
+    return [Frame(i, np.ascontiguousarray(np.roll(image, 7 * i, axis=1)), camera, mounting) for i in range(count)]
+
+
+def test_cross_view_tiles_are_described_alike_alone_and_together(cross_view: CrossViewEncoder) -> None:
+    assert isinstance(cross_view, CrossViewEncoder) and cross_view.fingerprint.startswith(cross_view.name)
+    side, s, k = cross_view.tile_px, cross_view.grid.cells, cross_view.grid.num_shifts
+    images = np.random.default_rng(0).integers(0, 255, (3, side, side, 3), dtype=np.uint8)
+    together, alone = cross_view.encode_tiles(images), cross_view.encode_tiles(images[1:2])
+    assert together.features.shape[0] == 3 and together.features.shape[2:] == (s, s) and together.uncertainty.shape == (3, k, k)
+    np.testing.assert_allclose(np.linalg.norm(together.features.reshape(3, -1), axis=1), 1.0, atol=1e-3)
+    np.testing.assert_allclose(alone.features[0], together.features[1], atol=1e-4)
+    np.testing.assert_allclose(alone.uncertainty[0], together.uncertainty[1], atol=1e-4)
+    assert together.encoder == cross_view.fingerprint
+    with pytest.raises(DataError, match="tiles"):
+        cross_view.encode_tiles(images[:, :-1])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_cross_view_videos_are_described_the_same_each_time(cross_view: CrossViewEncoder, image: NDArray[np.uint8], count: int) -> None:
+    poses = [moved(-4.0 * i, 0.3) for i in range(count)]
+    first, second = ([cross_view.encode_frame(f) for f in video(image, count)] for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.features, b.features)
+    described = cross_view.describe(first, poses)
+    np.testing.assert_array_equal(described.features, cross_view.describe(second, poses).features)
+    assert described.visible.any() and not described.visible.all()
+    assert not described.features[:, ~described.visible].any()
+    np.testing.assert_allclose(np.linalg.norm(described.features), 1.0, atol=1e-3)
+    assert described.encoder == first[0].encoder == cross_view.fingerprint
+
+
+def test_cross_view_hypotheses_together_are_those_alone(cross_view: CrossViewEncoder, image: NDArray[np.uint8]) -> None:
+    features = [cross_view.encode_frame(f) for f in video(image, 3)]
+    hypotheses = [[moved(-4.0 * i, yaw) for i in range(3)] for yaw in (-0.5, 0.0, 2.0)]
+    for together, poses in zip(cross_view.describe_many(features, hypotheses), hypotheses, strict=True):
+        alone = cross_view.describe(features, poses)
+        np.testing.assert_array_equal(together.visible, alone.visible)
+        np.testing.assert_allclose(together.features, alone.features, atol=1e-4)
+
+
+@pytest.mark.parametrize("turn", [[np.pi, 0.0, 0.0], [0.0, -np.pi / 2, 0.0]], ids=["upside down", "at the sky"])
+def test_cross_view_cameras_that_see_no_ground_see_nothing(cross_view: CrossViewEncoder, image: NDArray[np.uint8], turn: list) -> None:
+    mounting = Pose(so3_exp(turn) @ BODY_FROM_OPTICAL, MOUNTING.translation)
+    camera = Camera.pinhole(WIDTH, HEIGHT, 160, 160, 160, 1.0)  # upright, all of its image shows the ground
+    features = cross_view.encode_frame(Frame(0, image, camera, mounting))
+    described = cross_view.describe([features], [Pose.identity()])
+    assert not described.visible.any() and not described.features.any()
+
+
+def test_cross_view_refuses_frames_without_poses_and_features_of_others(cross_view: CrossViewEncoder, image: NDArray[np.uint8]) -> None:
+    features = cross_view.encode_frame(video(image, 1)[0])
+    with pytest.raises(DataError, match="needs a pose"):
+        cross_view.describe([features, features], [Pose.identity()])
+    with pytest.raises(DataError, match="needs a pose"):
+        cross_view.describe([], [])
+    with pytest.raises(DataError, match="encode the frames again"):
+        cross_view.describe([dataclasses.replace(features, encoder="other")], [Pose.identity()])
