@@ -22,6 +22,7 @@ VERBS = {
     "localize": "localize a recording offline, without ROS",
     "run": "start the nodes, as localize.launch.py does",
     "play": "play a rosbag2 onto its topics",
+    "train": "train networks by a recipe: checkpoints, resume, several GPUs",
     "evaluate": "measure against the truth: JSON, HTML report",
     "components": "list the plugins and whether they can be used here",
     "doctor": "look for what is wrong with the installation, a map, a bag",

@@ -19,6 +19,7 @@ from ros2_loc.training.cross_view_objective import as_images
 from ros2_loc.training.drives import CachedDrive
 
 _CHUNK = 32
+_MIN_VALID = 0.3  # of a tile's picture
 
 
 class CrossViewValidation:
@@ -48,7 +49,7 @@ class CrossViewValidation:
 
     @torch.no_grad()
     def __call__(self, network: CVLNet) -> dict[str, float]:
-        """Recalls at 1, 5, 10 of tiles within `success_m`, and errors in m: "displacement_m" (median) in the nearest tile, "top1_m" overall."""
+        """Recalls at 1, 5, 10 of tiles within `success_m`; median errors "displacement_m" in the nearest tile and "top1_m" in the best."""
         device = next(network.parameters()).device
         worlds = self._places.world[self._chosen]
         found = [self._search(network, self._chosen[worlds == world], device) for world in np.unique(worlds)]
@@ -64,19 +65,24 @@ class CrossViewValidation:
         positions = self._places.positions_m[rows]
         centres = self._tiles(rows)
         query, seen = self._describe(network, rows, device)
-        imagery = self._drives[int(self._places.drive[rows[0]])].imagery
-        scores = []
-        for first in range(0, len(centres), _CHUNK):
-            chunk = [imagery.crop(c, self._tile_px, self._grid.coverage_m / self._tile_px)[0] for c in centres[first : first + _CHUNK]]
-            tiles = network.tile_features(as_images(torch.from_numpy(np.stack(chunk)).to(device)))
-            scores.append(network.similarity(query, seen, *tiles).cpu().numpy())
-        similarity = np.concatenate(scores)  # (T, Q, K, K)
+        similarity = np.concatenate(
+            [self._score(network, query, seen, rows[0], centres[first : first + _CHUNK]) for first in range(0, len(centres), _CHUNK)]
+        )  # (T, Q, K, K)
         distance = np.linalg.norm(centres[:, None] - positions[None], axis=2)
         best = similarity.max(axis=(2, 3))
         right = np.where(distance <= self.config.success_m, best, -np.inf).max(axis=0)
         ranks = (best > right).sum(axis=0)
         nearest = self._errors(similarity, centres, positions, distance.argmin(axis=0))
         return ranks, nearest, self._errors(similarity, centres, positions, best.argmax(axis=0))
+
+    def _score(self, network: CVLNet, query: Tensor, seen: Tensor, row: int, centres: Array) -> NDArray:
+        """(T, Q, K, K) of the tiles at these centres; -inf where the imagery has a hole."""
+        imagery = self._drives[int(self._places.drive[row])].imagery
+        images, valid = zip(*(imagery.crop(c, self._tile_px, self._grid.coverage_m / self._tile_px) for c in centres), strict=True)
+        tiles = network.tile_features(as_images(torch.from_numpy(np.stack(images)).to(query.device)))
+        scores = network.similarity(query, seen, *tiles).cpu().numpy()
+        scores[[v.mean() < _MIN_VALID for v in valid]] = -np.inf
+        return scores
 
     def _errors(self, similarity: NDArray, centres: Array, positions: Array, tiles: NDArray[np.intp]) -> Array:
         """m between truth and what the best shift in the given tile of each query says."""
@@ -90,7 +96,7 @@ class CrossViewValidation:
         step = self.config.spacing_m
         grid = np.stack(np.meshgrid(np.arange(e0 + step / 2, e1, step), np.arange(n0 + step / 2, n1, step)), axis=-1).reshape(-1, 2)
         if not len(grid):
-            raise DataError(f"imagery of {e1 - e0:.0f} x {n1 - n0:.0f} m has no room for tiles every {step:g} m; lower validation.spacing_m")
+            raise DataError(f"imagery of {e1 - e0:.0f} x {n1 - n0:.0f} m has no room for tiles {step:g} m apart; give more")
         near = np.array([np.linalg.norm(grid - place, axis=1).argmin() for place in self._places.positions_m[rows]])
         others = np.random.default_rng([self.config.seed, 37]).permutation(np.setdiff1d(np.arange(len(grid)), near))
         kept = np.unique(near)

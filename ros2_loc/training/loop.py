@@ -193,7 +193,7 @@ class TrainingLoop:
             metrics = self._validate()
         if self.config.monitor not in metrics:
             raise ConfigError(f"loop.monitor {self.config.monitor!r} is not measured; there are: {', '.join(metrics)}")
-        if metrics[self.config.monitor] > self.done.best:
+        if metrics[self.config.monitor] >= self.done.best:  # of equals the one that has trained longer
             self.done.best, self.done.best_step = metrics[self.config.monitor], self.done.step
             self._on_best(metrics)
         return {f"validation/{name}": value for name, value in metrics.items()}

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ros2_loc.config import build, read_yaml, share_folder
+from omegaconf import OmegaConf
+
+from ros2_loc.config import build, read_yaml, share_folder, to_dict
 from ros2_loc.errors import ConfigError
+from ros2_loc.io.files import atomic_path
 from ros2_loc.models.cvlnet import CVLNet
 from ros2_loc.training.cross_view_batches import CrossViewBatches
 from ros2_loc.training.cross_view_objective import CrossViewObjective
@@ -18,7 +21,13 @@ from ros2_loc.training.towns import Towns
 
 @dataclass(frozen=True)
 class CvlnetRecipe:
-    """The sections of config/training/cvlnet_*.yaml."""
+    """The sections of config/training/cvlnet_*.yaml.
+
+    Attributes:
+        towns: of synthetic towns only.
+        trunk: file with ImageNet weights to begin with (see `models.weights.load_trunk`); "" begins with random ones.
+        licence: of the weights that come out.
+    """
 
     network: CVLNet.Config = field(default_factory=CVLNet.Config)
     samples: CrossViewBatches.Config = field(default_factory=CrossViewBatches.Config)
@@ -26,6 +35,8 @@ class CvlnetRecipe:
     validation: CrossViewValidation.Config = field(default_factory=CrossViewValidation.Config)
     loop: TrainingLoop.Config = field(default_factory=TrainingLoop.Config)
     towns: Towns.Config = field(default_factory=Towns.Config)
+    trunk: str = ""
+    licence: str = "Apache-2.0"
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> CvlnetRecipe:
@@ -36,6 +47,12 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Cvln
     """
     path = recipe_path(name_or_path)
     return build(CvlnetRecipe, read_yaml(path, overrides), str(path))
+
+
+def save_recipe(recipe: CvlnetRecipe, path: Path) -> None:
+    """Write a recipe as `load_recipe` reads it; raises DataError when it can't be written."""
+    with atomic_path(path) as temporary:
+        OmegaConf.save(OmegaConf.create(to_dict(recipe)), temporary)
 
 
 def recipe_path(name_or_path: str | Path) -> Path:

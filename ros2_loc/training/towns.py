@@ -46,7 +46,8 @@ class Towns:
         metres_per_px: float = 0.4  # of the picture from above
 
         def __post_init__(self) -> None:
-            if min(self.count, self.validation_count, self.drives) < 1 or min(self.drive_length_m, self.image_rate_hz, self.metres_per_px) <= 0:
+            sizes = (self.drive_length_m, self.image_rate_hz, self.metres_per_px)
+            if min(self.count, self.validation_count, self.drives) < 1 or min(sizes) <= 0:
                 raise ConfigError(f"{self}: counts must be at least 1, lengths and rates positive")
 
     def __init__(self, config: Config, image_px: tuple[int, int], cache: Path) -> None:

@@ -1,0 +1,148 @@
+"""CVLNet from a recipe and drives to a weight file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tqdm import tqdm
+
+from ros2_loc.config import to_dict
+from ros2_loc.errors import ConfigError
+from ros2_loc.models.cvlnet import CVLNet, random
+from ros2_loc.models.weights import load_trunk, save_model
+from ros2_loc.training.cross_view_batches import CrossViewBatches
+from ros2_loc.training.cross_view_objective import CrossViewObjective
+from ros2_loc.training.cross_view_validation import CrossViewValidation
+from ros2_loc.training.drives import CachedDrive, Progress
+from ros2_loc.training.loop import TrainingLoop
+from ros2_loc.training.processes import Processes, processes
+from ros2_loc.training.recipes import CvlnetRecipe, load_recipe, save_recipe
+
+WEIGHTS, RECIPE = "cvlnet.safetensors", "recipe.yaml"
+
+
+class DriveSource(Protocol):
+    """Towns, lists of KITTI-CVL, recordings."""
+
+    def drives(self, workers: int = 1, progress: Progress | None = None) -> tuple[list[CachedDrive], list[CachedDrive]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came out: the weight file of the best epoch, the step and the validated number that made it the best."""
+
+    weights: Path
+    best_step: int
+    monitor: str
+    best: float
+
+
+def train_cvlnet(
+    recipe: CvlnetRecipe,
+    source: Callable[[CvlnetRecipe], DriveSource],
+    folder: Path,
+    *,
+    source_name: str = "",
+    resume: bool = False,
+    device: str = "auto",
+    render_workers: int = 1,
+    show_progress: bool = False,
+) -> Trained:
+    """Train to the end and write `cvlnet.safetensors` whenever validation is better than ever.
+
+    Args:
+        recipe: what to train and how; with `resume`, that of `resumed_recipe`.
+        source: gives the drives that fit the recipe's network.
+        folder: beside the weights it holds the recipe, the last checkpoint, the history, and TensorBoard's files.
+        source_name: goes into the header of the weights.
+        device: "auto", "cpu", "cuda"; under torchrun each process takes the GPU of its number.
+        render_workers: processes that make what the cache of drives lacks.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, with a checkpoint to resume from.
+        Ros2LocError: anything else, in one line.
+    """
+    if not resume and (folder / RECIPE).exists():
+        raise ConfigError(f"{folder}: holds a training already: go on with --resume, or choose another --out")
+    with processes(device) as group:
+        train, validate = _drives(source(recipe), group, render_workers, show_progress)
+        network = _start(recipe)
+        loop = _loop(recipe, network, train, validate, folder, group, source_name, show_progress)
+        if resume:
+            loop.resume()
+        if group.is_first:
+            save_recipe(recipe, folder / RECIPE)
+        done = loop.run()
+    return Trained(folder / WEIGHTS, done.best_step, recipe.loop.monitor, done.best)
+
+
+def resumed_recipe(folder: Path, overrides: list[str]) -> CvlnetRecipe:
+    """The recipe of a training that was begun, for instance with `loop.epochs=60` to train longer.
+
+    Raises:
+        ConfigError: no training there, or an override that would make it another one.
+    """
+    if not (folder / RECIPE).is_file():
+        raise ConfigError(f"{folder}: holds no training to resume (no {RECIPE}); leave --resume out")
+    before, after = load_recipe(folder / RECIPE), load_recipe(folder / RECIPE, overrides)
+    if (before.network, before.loop.steps_per_epoch, before.loop.seed) != (after.network, after.loop.steps_per_epoch, after.loop.seed):
+        raise ConfigError("network, loop.steps_per_epoch and loop.seed can't change in the middle of a training; begin another one")
+    return after
+
+
+def _drives(source: DriveSource, group: Processes, workers: int, show: bool) -> tuple[list[CachedDrive], list[CachedDrive]]:
+    if not group.is_first:
+        group.wait()  # until the first one has filled the cache
+        return source.drives()
+    with tqdm(desc="   drives", disable=not show, leave=False, dynamic_ncols=True) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        found = source.drives(workers, progress)
+    group.wait()
+    return found
+
+
+def _start(recipe: CvlnetRecipe) -> CVLNet:
+    network = random(recipe.network, recipe.loop.seed)
+    if recipe.trunk:
+        for backbone in (network.ground_backbone, network.tile_backbone):
+            load_trunk(backbone, recipe.trunk)
+    return network
+
+
+def _loop(
+    recipe: CvlnetRecipe,
+    network: CVLNet,
+    train: list[CachedDrive],
+    validate: list[CachedDrive],
+    folder: Path,
+    group: Processes,
+    source_name: str,
+    show: bool,
+) -> TrainingLoop:
+    tile_px = recipe.network.tile_px
+    batches = CrossViewBatches(recipe.samples, network.grid, tile_px, train)
+    validation = CrossViewValidation(recipe.validation, recipe.samples.frames, network.grid, tile_px, validate)
+
+    def export(metrics: dict[str, float]) -> None:
+        about = {"recipe": to_dict(recipe), "seed": recipe.loop.seed, "licence": recipe.licence, "data": source_name, "validation": metrics}
+        save_model(folder / WEIGHTS, network, {**about, "step": loop.done.step})
+
+    objective = CrossViewObjective(recipe.losses, network)
+    loop = TrainingLoop(
+        recipe.loop,
+        objective,
+        batches,
+        folder,
+        validate=lambda: validation(network),
+        on_best=export,
+        group=group,
+        show_progress=show,
+    )
+    return loop
