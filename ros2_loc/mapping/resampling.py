@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
-_REDUCE_BEYOND = 4  # source pixels along an output pixel; above this the source is halved and more before it is sampled
+_SAMPLES = 4  # along an output pixel at least; where the source has twice as many or more, it is reduced first
 
 
 def samples_per_px(ratio: float) -> int:
@@ -19,7 +19,7 @@ def samples_per_px(ratio: float) -> int:
 
 def reduction(ratio: float) -> int:
     """By which whole factor the source may be reduced first, for an output pixel that is `ratio` source pixels long."""
-    return int(ratio // 2) if ratio > _REDUCE_BEYOND else 1
+    return max(1, int(ratio // _SAMPLES))
 
 
 def reduce(rgb: Bytes, alpha: Bytes, factor: int) -> tuple[Bytes, Bytes]:
