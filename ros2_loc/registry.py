@@ -17,6 +17,7 @@ from ros2_loc.config import build
 from ros2_loc.errors import ConfigError, MissingDependencyError
 
 KINDS = ("extractor", "matcher", "encoder", "reranker", "detector", "cross_view")
+_FOR_NETWORKS = ("torch", "torchvision", "timm", "safetensors", "tensorboard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ TABLE: dict[str, dict[str, Component]] = {
 }
 
 
+def install_command(package: str) -> str:
+    """What to type where `package` is missing; the packages of networks come together."""
+    return f"pip install {' '.join(_FOR_NETWORKS if package in _FOR_NETWORKS else (package,))}"
+
+
 def components() -> dict[str, dict[str, Component]]:
     """The table with the plugins of other installed packages: kind -> name -> component."""
     table = {kind: dict(rows) for kind, rows in TABLE.items()}
@@ -83,7 +89,7 @@ def resolve(kind: str, name: str) -> type:
     try:
         return getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"{kind} {name!r} needs the package {error.name!r}: pip install {error.name}") from error
+        raise MissingDependencyError(f"{kind} {name!r} needs the package {error.name!r}: {install_command(error.name or '')}") from error
 
 
 def create(kind: str, section: Mapping[str, Any], device: str = "cpu") -> Any:

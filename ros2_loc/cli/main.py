@@ -76,6 +76,14 @@ def _guarded(run, arguments) -> int:  # type: ignore[no-untyped-def]
             raise
         print(f"ros2-loc: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    except ModuleNotFoundError as error:
+        from ros2_loc.registry import install_command
+
+        missing = error.name or ""
+        if debug or missing.startswith("ros2_loc"):
+            raise
+        print(f"ros2-loc: error: this needs the package {missing!r}: {install_command(missing)}", file=sys.stderr)
+        return 1
     except (OSError, MemoryError) as error:
         if debug:
             raise

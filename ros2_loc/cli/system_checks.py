@@ -43,6 +43,10 @@ print(rclpy.utilities.get_rmw_implementation_identifier())
 node.destroy_node()
 rclpy.shutdown()
 """
+_TORCH = """
+import torch
+print(torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else "without a GPU", sep=", ")
+"""
 _SHARED_MEMORY = Path("/dev/shm")
 _NEEDED_MIB = 200  # four nodes and a player, 32 MB each, and room to spare
 
@@ -83,6 +87,23 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "(from the system)"
+
+
+def check_networks() -> Iterator[Finding]:
+    """PyTorch, a GPU, and which plugins stand on them."""
+    from ros2_loc.registry import components, install_command
+
+    names = sorted(f"{kind} {name}" for kind, rows in components().items() for name, row in rows.items() if "torch" in row.requires.split())
+    lacking = [package for package in ("torch", "safetensors", "timm") if not has_package(package)]
+    if lacking:
+        remedy = f"{sys.executable} -m {install_command(lacking[0])}"
+        yield note("networks", f"no {', '.join(lacking)}, which {', '.join(names)} needs", remedy)
+        return
+    done = subprocess.run([sys.executable, "-c", _TORCH], capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        yield bad("networks", f"torch does not load: {(done.stderr.strip().splitlines() or ['it crashed'])[-1]}", "install torch again")
+        return
+    yield good("networks", f"torch {done.stdout.strip()}, timm {_version('timm')}; for {', '.join(names)}")
 
 
 def check_system() -> Iterator[Finding]:
