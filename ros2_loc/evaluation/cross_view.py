@@ -15,7 +15,7 @@ from ros2_loc.core.overhead import subcell_peak
 from ros2_loc.core.types import GroundFeatures, OverheadDescriptor, TileDescriptors
 from ros2_loc.evaluation import cross_view_metrics as cv
 from ros2_loc.evaluation.cross_view_queries import Area, Query, QueryConfig, choose_queries
-from ros2_loc.evaluation.cross_view_records import MEASURES, TESTS, QueryResult, SingleShot, TopTile, rank_key
+from ros2_loc.evaluation.cross_view_records import TESTS, QueryResult, SingleShot, TopTile, rank_key
 from ros2_loc.retrieval.tile_matching import match_tiles
 
 Array = NDArray[np.float64]
@@ -147,19 +147,20 @@ def results_of(area: Area, encoder: CrossViewEncoder, queries: Sequence[Query], 
     yaw = np.array([q.yaw_rad for q in queries])
     near, near_m = cv.nearest(truth, centres)
     best = matched.scores.argmax(axis=1)
-    ranks = _ranks(encoder, matched, truth, centres, near)
+    far = _distances_m(encoder, matched, truth, centres)
+    ranks = _ranks(matched.scores, far, near)
     aligned = cv.in_driving_frame(centres[near] + _offsets(encoder, matched.nearest_maps) - truth, yaw)
     top = cv.in_driving_frame(centres[best] + _offsets(encoder, matched.best_maps) - truth, yaw)
     return [
         QueryResult(
-            drive=area.drives[q.drive][0],
-            name=area.drives[q.drive][1].names[q.images[0]],
-            stamp_ns=int(area.drives[q.drive][1].stamps_ns[q.images[0]]),
+            drive=area.drives[q.drive].name,
+            name=area.drives[q.drive].sequence.names[q.images[0]],
+            stamp_ns=int(area.drives[q.drive].sequence.stamps_ns[q.images[0]]),
             frames=len(q.images),
             truth_m=_pair(truth[i]),
             yaw_rad=q.yaw_rad,
             ranks={key: int(rank[i]) for key, rank in ranks.items()},
-            top=_top(matched.scores[i], centres, truth[i]),
+            top=_top(matched.scores[i], far["tile"][i], far["position"][i]),
             nearest_m=float(near_m[i]),
             aligned_error_m=_pair(aligned[i]),
             top_error_m=_pair(top[i]),
@@ -173,7 +174,7 @@ def _features(
     area: Area, encoder: CrossViewEncoder, drive: int, image: int, cache: dict[tuple[int, int], GroundFeatures], watch: Stopwatch
 ) -> GroundFeatures:
     if (drive, image) not in cache:
-        frame = area.drives[drive][1].frame(image)
+        frame = area.drives[drive].sequence.frame(image)
         begin = time.perf_counter()
         cache[drive, image] = encoder.encode_frame(frame)
         watch.add("encode frame", begin, 1)
@@ -212,14 +213,18 @@ def _better(a: Matched, b: Matched, near: Array) -> Matched:
     )
 
 
-def _ranks(encoder: CrossViewEncoder, matched: Matched, truth: Array, centres: Array, near: Array) -> dict[str, NDArray[np.int64]]:
-    """Of every test, radius and measure of `cross_view_records.RANK_KEYS`."""
+def _distances_m(encoder: CrossViewEncoder, matched: Matched, truth: Array, centres: Array) -> dict[str, Array]:
+    """(Q, T) of every measure of `cross_view_records.MEASURES`."""
     moved = encoder.grid.shift_offsets_m().reshape(-1, 2)[matched.shifts] + centres
-    far = dict(zip(MEASURES, (cv.distances_m(truth, centres), cv.distances_m(truth, moved)), strict=True))
-    columns = dict(zip(TESTS, (np.unique(near), np.arange(len(centres))), strict=True))
+    return {"position": cv.distances_m(truth, moved), "tile": cv.distances_m(truth, centres)}
+
+
+def _ranks(scores: NDArray[np.float32], distances_m: dict[str, Array], near: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """Of every test, radius and measure of `cross_view_records.RANK_KEYS`."""
+    columns = dict(zip(TESTS, (np.unique(near), np.arange(scores.shape[1])), strict=True))
     return {
-        rank_key(test, radius, measure): cv.ranks(matched.scores[:, columns[test]], distance[:, columns[test]] <= radius)
-        for measure, distance in far.items()
+        rank_key(test, radius, measure): cv.ranks(scores[:, columns[test]], distance[:, columns[test]] <= radius)
+        for measure, distance in distances_m.items()
         for radius in cv.RADII_M
         for test in TESTS
     }
@@ -231,9 +236,9 @@ def _offsets(encoder: CrossViewEncoder, maps: NDArray[np.float32]) -> Array:
     return encoder.grid.shift_offset_m(peaks[:, 0], peaks[:, 1])
 
 
-def _top(scores: NDArray[np.float32], centres: Array, truth: Array) -> tuple[TopTile, ...]:
+def _top(scores: NDArray[np.float32], centre_m: Array, position_m: Array) -> tuple[TopTile, ...]:
     order = np.argsort(-scores, kind="stable")[:_TOP].tolist()
-    return tuple(TopTile(t, float(scores[t]), float(np.linalg.norm(centres[t] - truth))) for t in order)
+    return tuple(TopTile(t, float(scores[t]), float(centre_m[t]), float(position_m[t])) for t in order)
 
 
 def _pair(values: Array) -> tuple[float, float]:

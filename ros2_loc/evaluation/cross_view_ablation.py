@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,12 @@ from ros2_loc.evaluation.cross_view_paper import TABLES, Row
 from ros2_loc.evaluation.cross_view_queries import Area, QueryConfig
 from ros2_loc.evaluation.cross_view_records import SingleShot
 from ros2_loc.io.files import sha256
+from ros2_loc.models.weights import read_metadata
 
-# what the rows of the tables differ in; a network belongs to a row when it differs from "Ours" in that row's settings and no other
-_VARIED = {
-    "cvlnet": {"backbone": None, "fusion": "pcsf", "view_projection": "gvp", "shifts": True, "uncertainty": True},
-    "safa": {"polar": None},
+# what the tables vary, as it is in "Ours"; a network belongs to a row when it differs from that in the row's settings and no other
+_USUAL: dict[str, dict[str, Any]] = {
+    "cvlnet": {"fusion": "pcsf", "view_projection": "gvp", "shifts": True, "uncertainty": True},
+    "safa": {},
 }
 
 
@@ -40,7 +41,7 @@ class TrainedModel:
     name: str
     architecture: str
     network: Mapping[str, Any]
-    header: Mapping[str, str]
+    header: Mapping[str, Any]
 
     def described(self) -> dict[str, Any]:
         """Name, hash and settings, for the JSON."""
@@ -62,34 +63,22 @@ def find_models(folder: Path) -> list[TrainedModel]:
 
 
 def read_model(path: Path) -> TrainedModel:
-    """The header of one file; raises DataError as `find_models`."""
-    header = read_header(path)
-    try:
-        network = json.loads(header["config"])
-        architecture = header["architecture"]
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path}: its header does not say which network it is; export it with `ros2-loc train`") from error
-    return TrainedModel(path, path.stem, architecture, network, header)
+    """What the header of a file says; raises DataError, in one line, for a file of someone else."""
+    header = read_metadata(path)
+    return TrainedModel(path, path.stem, header["network"], header["config"], header)
 
 
-def read_header(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file; raises DataError."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{path}: is no safetensors file ({error})") from error
+def usual_backbone(models: Sequence[TrainedModel]) -> str:
+    """The one that most of the networks have: what an ablation does not vary."""
+    names = Counter(str(model.network["backbone"]) for model in models if model.architecture == "cvlnet")
+    return names.most_common(1)[0][0] if names else "small"
 
 
 def model_of(row: Row, models: Sequence[TrainedModel]) -> TrainedModel | None:
-    """The network of a row; the small backbone where the row does not ask for one, the first by name where several fit."""
-    usual = {**_VARIED[row.recipe], **row.network}
-    if row.recipe == "cvlnet" and usual["backbone"] is None:
-        usual["backbone"] = "small"
+    """The network of a row, the first by name where several fit: what the row does not vary is as usual."""
+    wanted = {**_USUAL[row.recipe], "backbone": usual_backbone(models), **row.network}
     for model in models:
-        if model.architecture == row.recipe and all(model.network.get(key, value) == value for key, value in usual.items()):
+        if model.architecture == row.recipe and all(model.network.get(key) == value for key, value in wanted.items()):
             return model
     return None
 

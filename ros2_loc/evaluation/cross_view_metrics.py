@@ -20,6 +20,7 @@ Bools = NDArray[np.bool_]
 RECALL_AT: tuple[int, ...] = (1, 5, 10, 100)
 RADII_M: tuple[float, ...] = (10.0, 25.0)
 ARRIVED_M = 10.0  # a run has found its place when its answer is this near
+HOLDS_M = 16.0  # a tile whose centre is this near holds the place within its shifts, up to their corners (3.5 cells of 3.2 m)
 FILTER_DISTANCES_M: tuple[float, ...] = (50.0, 100.0, 200.0)
 _THREE_SIGMA = 0.9973  # of one dimension; the ellipse of the same probability is used in two
 

@@ -70,7 +70,7 @@ TABLES: dict[str, Table] = {
     ),
     "backbone": Table(
         "Backbone (Table 3)",
-        (*(Row(name, published, {"backbone": key}) for name, key, published in _BACKBONES), Row("small (ours)", None)),
+        (*(Row(name, published, {"backbone": key}) for name, key, published in _BACKBONES), Row("small", None, {"backbone": "small"})),
     ),
     "ssm": Table(
         "Scene-prior driven similarity matching (Table 4; its first two rows are not legible in our copy of the paper)",

@@ -19,6 +19,15 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AreaDrive:
+    """Images with true poses in the frame of an area's tiles; `queries`: indices of those that may be asked about, None: all."""
+
+    name: str
+    sequence: ImageSequence
+    queries: NDArray[np.intp] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Area:
     """A place with its tiles and drives through it; all in one ENU frame.
 
@@ -28,7 +37,7 @@ class Area:
         imagery: from above.
         centres_m: (T, 2) of the tiles, east and north.
         spacing_m: between neighbours.
-        drives: name and images with true poses.
+        drives: through it.
     """
 
     name: str
@@ -36,7 +45,7 @@ class Area:
     imagery: Mosaic | StoredMosaic
     centres_m: Array
     spacing_m: float
-    drives: tuple[tuple[str, ImageSequence], ...]
+    drives: tuple[AreaDrive, ...]
 
     def covers(self, point_m: Array) -> bool:
         """Whether a point (2,) lies between its tiles' centres."""
@@ -126,14 +135,14 @@ def choose_queries(area: Area, config: QueryConfig, count: int) -> tuple[list[Qu
     chosen, outside = [], 0
     rng = np.random.default_rng([config.seed, 31])
     for drive, image in _newest_images(area, config, count):
-        name, sequence = area.drives[drive]
+        sequence = area.drives[drive].sequence
         truth = sequence.map_from_base[image]
         error = np.radians(config.heading_sigma_deg) * rng.standard_normal()
         if truth is None or not area.covers(truth.translation[:2]):
             outside += 1
             continue
         images = frames_before(travelled_m(sequence), image, config.frames, config.frame_spacing_m)
-        poses = relative_poses(sequence, images, config.relative_poses, name)
+        poses = relative_poses(sequence, images, config.relative_poses, area.drives[drive].name)
         chosen.append(Query(drive, images, _in_query_frame(poses, truth, float(error)), truth, float(error)))
     if not chosen:
         raise DataError(f"{area.name}: none of {outside} queries lies between its tiles; give tiles of the place of the drives")
@@ -141,8 +150,11 @@ def choose_queries(area: Area, config: QueryConfig, count: int) -> tuple[list[Qu
 
 
 def _newest_images(area: Area, config: QueryConfig, count: int) -> list[tuple[int, int]]:
-    """(drive, image), evenly by way along the drives one after the other."""
-    ways = [travelled_m(sequence) for _, sequence in area.drives]
+    """(drive, image), evenly by way along the drives one after the other, or evenly among those that a drive allows."""
+    allowed = [(d, int(i)) for d, drive in enumerate(area.drives) if drive.queries is not None for i in drive.queries]
+    if allowed:
+        return [allowed[k] for k in np.unique(np.linspace(0, len(allowed) - 1, min(count, len(allowed))).astype(int))]
+    ways = [travelled_m(drive.sequence) for drive in area.drives]
     starts = [min((config.most_frames - 1) * config.frame_spacing_m, 0.5 * float(way[-1])) for way in ways]
     lengths = [float(way[-1]) - start for way, start in zip(ways, starts, strict=True)]
     ends = np.cumsum(lengths)

@@ -21,16 +21,20 @@ FORMAT = "ros2_loc cross-view evaluation"
 VERSION = 1
 
 TESTS = (1, 2)
-MEASURES = ("tile", "position")  # what must be near: the tile's centre (the paper's text), or centre and best shift (the authors' code)
+# What must be near: the tile's centre moved by its best shift, as in the authors' code, or the centre alone, as in the paper's text. Tiles
+# every 10 m overlap: about five hold the place within their shifts, and only three of these have their centres within 10 m of it, so that
+# even a perfect network has a recall at 1 of 63 % by the centre.
+MEASURES = ("position", "tile")
 
 
 @dataclass(frozen=True, slots=True)
 class TopTile:
-    """One of the best tiles of a query: its id, its score, and how far its centre is from the truth, m."""
+    """One of the best tiles of a query: its id, its score, how far its centre is from the truth, and how far with its best shift, m."""
 
     tile: int
     score: float
     distance_m: float
+    position_error_m: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class SingleShotMetrics:
         recalls: rank_key -> share at each of `cross_view_metrics.RECALL_AT`.
         nearest: how far the nearest tile's centre is: what there would be without any shift.
         aligned: nearest tile and its best shift.
-        top: best tile and its best shift, where that tile's centre is within `ARRIVED_M`.
+        top: best tile and its best shift, where that tile's centre is within `HOLDS_M`.
         heading_error_deg: of the same queries.
     """
 
@@ -214,7 +218,7 @@ RANK_KEYS = tuple(rank_key(test, radius, measure) for measure in MEASURES for ra
 
 def single_shot_metrics(queries: Sequence[QueryResult]) -> SingleShotMetrics:
     """The metrics of these queries."""
-    arrived = [q for q in queries if q.top and q.top[0].distance_m <= cv.ARRIVED_M]
+    arrived = [q for q in queries if q.top and q.top[0].distance_m <= cv.HOLDS_M]
     turned = [abs(np.degrees(q.heading_error_rad)) for q in arrived if q.heading_error_rad is not None]
     return SingleShotMetrics(
         queries=len(queries),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ros2_loc.evaluation import cross_view_metrics as cv
 from ros2_loc.evaluation.cross_view_paper import TABLES, Published
-from ros2_loc.evaluation.cross_view_records import TESTS, CrossViewEvaluation, FilterCondition, SingleShot, rank_key
+from ros2_loc.evaluation.cross_view_records import MEASURES, TESTS, CrossViewEvaluation, FilterCondition, SingleShot, rank_key
 
 Cells = tuple[str, ...]
 
@@ -26,7 +26,7 @@ def tables(evaluation: CrossViewEvaluation) -> list[TextTable]:
     found = []
     if evaluation.single or evaluation.ablation:
         found.append(recall_table(evaluation))
-        found.append(recall_table(evaluation, measure="position"))
+        found.append(recall_table(evaluation, measure="tile"))
         found.append(recall_table(evaluation, radius_m=25.0))
         found.append(displacement_table(evaluation.single))
         found.append(time_table(evaluation.single))
@@ -36,19 +36,19 @@ def tables(evaluation: CrossViewEvaluation) -> list[TextTable]:
     return [t for t in found if t.rows]
 
 
-def recall_table(evaluation: CrossViewEvaluation, radius_m: float = 10.0, measure: str = "tile") -> TextTable:
+def recall_table(evaluation: CrossViewEvaluation, radius_m: float = 10.0, measure: str = MEASURES[0]) -> TextTable:
     """Recall in %; of an ablation the paper's numbers stand beside those that the paper measured the same way."""
-    published = _published(evaluation) if (radius_m, measure) == (10.0, "tile") else {}
+    published = _published(evaluation) if (radius_m, measure) == (10.0, MEASURES[0]) else {}
     header = ("", *(f"Test-{test} r@{k}" for test in TESTS for k in cv.RECALL_AT))
     rows = [(s.label, *_recalls(s, radius_m, measure, published.get(s.label))) for s in evaluation.single]
     if published:
         order = list(published)
         rows += [(f"{name}: not there", *_absent(published[name])) for name in evaluation.missing]
         rows.sort(key=lambda row: order.index(row[0].removesuffix(": not there")))
-    where = "of a tile's centre" if measure == "tile" else "of a tile's centre moved by its best shift"
+    where = "by the tile's centre alone" if measure == "tile" else "by the tile's centre and its best shift"
     title = TABLES[evaluation.ablation].title if evaluation.ablation else "Recall"
-    note = f"In %, within {radius_m:g} m {where}. Test-1: only the nearest tile of each query is there; Test-2: all tiles."
-    return TextTable(f"{title}: within {radius_m:g} m {where}", header, tuple(rows), note + _beside(published))
+    note = f"In %, {_sizes(evaluation)}. Test-1: only the nearest tile of each query is there; Test-2: all tiles.{_beside(published)}"
+    return TextTable(f"{title}: within {radius_m:g} m {where}", header, tuple(rows), note)
 
 
 def displacement_table(results: tuple[SingleShot, ...]) -> TextTable:
@@ -59,13 +59,16 @@ def displacement_table(results: tuple[SingleShot, ...]) -> TextTable:
         m = s.metrics
         if m.nearest is not None:
             rows.append((s.label, "nearest tile, not moved", str(m.nearest.count), "", "", f"{m.nearest.median:.1f}", ""))
-        for name, d in (("nearest tile", m.aligned), ("first tile where right", m.top)):
+        for name, d in (("nearest tile", m.aligned), ("best tile where it holds the place", m.top)):
             if d is not None:
                 parts = ((d.longitudinal_median_m, d.longitudinal_p90_m), (d.lateral_median_m, d.lateral_p90_m))
                 cells = (*(f"{a:.1f} | {b:.1f}" for a, b in parts), f"{d.total_median_m:.1f} | {d.total_p90_m:.1f}")
                 turned = m.heading_error_deg if d is m.top else None
                 rows.append((s.label, name, str(d.count), *cells, "" if turned is None else f"{turned.median:.1f} | {turned.p95:.1f} deg"))
-    note = "In m, median | 90 %, of the position that tile and best shift give; heading: median | 95 %. First tile where right: centre within 10 m."
+    note = (
+        "In m, median | 90 %, of the position that tile and best shift give; heading: median | 95 %. "
+        f"A tile holds the place when its centre is within {cv.HOLDS_M:g} m."
+    )
     return TextTable("Displacement", header, tuple(rows), note)
 
 
@@ -91,9 +94,9 @@ def filter_table(conditions: tuple[FilterCondition, ...]) -> TextTable:
         first = "-" if m.first_fix_m is None else f"{m.first_fix_m[1]:.0f} m ({m.first_fix_m[0]:.0f} to {m.first_fix_m[2]:.0f})"
         rows.append((c.label, str(m.runs), *shares, str(m.runs_wrong), f"{m.poses_wrong} of {m.poses}", first, str(m.never)))
     note = (
-        f"% of runs, from a uniform prior, whose pose at that way is within {cv.ARRIVED_M:g} m; in brackets their strongest mode, given as a "
-        f"pose or not. Wrong: a pose off by more than {cv.ARRIVED_M:g} m whose claimed 99.73 % ellipse leaves the truth out. First pose: "
-        "median way (quartiles)."
+        f"% of runs, from a uniform prior, whose pose at that way is within {cv.ARRIVED_M:g} m; in brackets their strongest mode, given "
+        f"as a pose or not. Wrong: a pose off by more than {cv.ARRIVED_M:g} m whose claimed 99.73 % ellipse leaves the truth out. "
+        "First pose: median way (quartiles)."
     )
     return TextTable("Filter", header, tuple(rows), note)
 
@@ -120,6 +123,11 @@ def _recalls(result: SingleShot, radius_m: float, measure: str, published: Publi
     values = [v for test in TESTS for v in result.metrics.recalls[rank_key(test, radius_m, measure)]]
     ours = ["-" if v is None else f"{100 * v:.1f}" for v in values]
     return tuple(ours) if published is None else tuple(f"{a} ({b:.1f})" for a, b in zip(ours, published, strict=True))
+
+
+def _sizes(evaluation: CrossViewEvaluation) -> str:
+    sizes = {(len(s.queries), *s.tiles) for s in evaluation.single}
+    return "; ".join(f"{q} queries, {one} tiles in Test-1, {two} in Test-2" for q, one, two in sorted(sizes)) or "no queries"
 
 
 def _absent(published: Published | None) -> Cells:

@@ -18,7 +18,7 @@ from ros2_loc.evaluation.cross_view_records import (
 def query(i: int, rank: int | None = None) -> QueryResult:
     """Query 0 is found at once, query 1 at rank 3, query 2 at rank 40, its best tile far off."""
     rank = (0, 3, 40)[i] if rank is None else rank
-    top = tuple(TopTile(7 + k, 0.9 - 0.1 * k, (4.0, 9.0, 300.0)[i] + k) for k in range(3))
+    top = tuple(TopTile(7 + k, 0.9 - 0.1 * k, (4.0, 9.0, 300.0)[i] + k, 2.0 + k) for k in range(3))
     return QueryResult(
         drive="town:3",
         name=f"{i:06d}.png",

@@ -28,7 +28,7 @@ def test_json_there_and_back(tmp_path: Path) -> None:
 
 def test_metrics_by_hand() -> None:
     m = evaluation().single[0].metrics
-    assert m.recalls[rank_key(2, 10.0, "tile")] == pytest.approx((1 / 3, 2 / 3, 2 / 3, 1.0))
+    assert m.recalls[rank_key(2, 10.0, "position")] == pytest.approx((1 / 3, 2 / 3, 2 / 3, 1.0))
     assert m.aligned is not None and m.aligned.lateral_median_m == 1.0
     assert m.top is not None and m.top.count == 2  # of the third, the best tile is far off
     assert m.nearest is not None and m.nearest.median == 5.0

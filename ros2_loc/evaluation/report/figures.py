@@ -46,7 +46,7 @@ _STYLE: Any = {
 }
 
 
-def _png(height_in: float, draw: Callable[[Figure], None]) -> bytes:
+def png(height_in: float, draw: Callable[[Figure], None]) -> bytes:
     """A PNG of what `draw` puts on a figure; global matplotlib settings stay as they are."""
     with rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
@@ -66,9 +66,9 @@ def trajectory(evaluation: Evaluation) -> bytes:
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         draw_top_view(axes, view)
-        _legend_above(axes)
+        legend_above(axes)
 
-    return _png(height, draw)
+    return png(height, draw)
 
 
 def _top_view(evaluation: Evaluation) -> TopView:
@@ -101,9 +101,9 @@ def errors_over_time(evaluation: Evaluation) -> bytes:
             _draw_errors(axes, seconds, values, name, unit)
             _mark_rejected(axes, rejected)
         second.set_xlabel("time [s]")
-        _legend_above(first)
+        legend_above(first)
 
-    return _png(4.4, draw)
+    return png(4.4, draw)
 
 
 def _draw_errors(axes: Axes, seconds: Array, values: Array, name: str, unit: str) -> None:
@@ -136,9 +136,9 @@ def inliers_over_time(evaluation: Evaluation) -> bytes:
         _mark_rejected(axes, _rejected_seconds(evaluation))
         axes.set_xlabel("time [s]")
         axes.set_ylabel("correspondences")
-        _legend_above(axes)
+        legend_above(axes)
 
-    return _png(2.9, draw)
+    return png(2.9, draw)
 
 
 def errors_within_sigma(evaluation: Evaluation, rotation: bool) -> bytes:
@@ -161,7 +161,7 @@ def errors_within_sigma(evaluation: Evaluation, rotation: bool) -> bytes:
             axes.set_title(f"{names[i]} [{unit}]: {inside:.1f} % within 3σ")
         rows[-1].set_xlabel("time [s]")
 
-    return _png(5.2, draw)
+    return png(5.2, draw)
 
 
 def _draw_band(axes: Axes, seconds: Array, errors: Array, sigmas: Array) -> None:
@@ -194,9 +194,9 @@ def nees_histogram(evaluation: Evaluation) -> bytes:
         axes.set_xlim(0, top)
         axes.set_xlabel("NEES (last bar: all above 29)")
         axes.set_ylabel("share of frames")
-        _legend_above(axes)
+        legend_above(axes)
 
-    return _png(3.2, draw)
+    return png(3.2, draw)
 
 
 def latency_bars(evaluation: Evaluation) -> bytes:
@@ -220,7 +220,7 @@ def latency_bars(evaluation: Evaluation) -> bytes:
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("ms: median | 95th percentile")
 
-    return _png(1.0 + 0.36 * len(names), draw)
+    return png(1.0 + 0.36 * len(names), draw)
 
 
 def _signed_errors(frames: Sequence[FrameResult]) -> tuple[Array, Array]:
@@ -249,7 +249,8 @@ def _mark_rejected(axes: Axes, seconds: Array) -> None:
         axes.plot(seconds, np.full(len(seconds), 0.025), "x", color=hex_color(RED), ms=5, mew=1.4, label="rejected", **at_the_bottom)
 
 
-def _legend_above(axes: Axes) -> None:
+def legend_above(axes: Axes) -> None:
+    """The legend in a row over the plot."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         tight: Any = {"borderaxespad": 0.1, "handletextpad": 0.3, "columnspacing": 1.2}

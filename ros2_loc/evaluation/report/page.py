@@ -15,7 +15,7 @@ from ros2_loc.errors import DataError
 from ros2_loc.evaluation.metrics import Consistency, ErrorStatistics, Nees
 from ros2_loc.evaluation.records import Evaluation, FrameResult, Metrics
 from ros2_loc.evaluation.report import figures
-from ros2_loc.evaluation.report.style import PAGE
+from ros2_loc.evaluation.report.style import FOOTER, PAGE
 
 Picture = NDArray[np.uint8]
 
@@ -32,7 +32,7 @@ def page(evaluation: Evaluation, matches_picture: Callable[[FrameResult], Pictur
     if not evaluation.frames:
         raise DataError(f"evaluation {evaluation.title!r} has no frames: there is nothing to report")
     parts = [_headlines(evaluation.metrics), _plots(evaluation), _matches(evaluation, matches_picture), _tables(evaluation)]
-    return Template(PAGE).substitute(title=escape(evaluation.title), lead=_lead(evaluation.metrics), body="\n".join(parts))
+    return Template(PAGE).substitute(title=escape(evaluation.title), lead=_lead(evaluation.metrics), body="\n".join(parts), footer=FOOTER)
 
 
 def _lead(m: Metrics) -> str:
@@ -48,28 +48,29 @@ def _lead(m: Metrics) -> str:
 def _headlines(m: Metrics) -> str:
     cards = [_recall_card(m, 0.1, 0.5), _recall_card(m, 0.25, 2.0)]
     if m.translation_m and m.rotation_deg:
-        cards.append(_card("median error", f"{_length(m.translation_m.median)} · {_angle(m.rotation_deg.median)}", "of accepted frames"))
-        cards.append(_card("95 % of errors below", f"{_length(m.translation_m.p95)} · {_angle(m.rotation_deg.p95)}", "of accepted frames"))
-    cards.append(_card("rejected", str(m.rejected), f"of {m.queries} queries", "none"))
+        cards.append(card("median error", f"{_length(m.translation_m.median)} · {_angle(m.rotation_deg.median)}", "of accepted frames"))
+        cards.append(card("95 % of errors below", f"{_length(m.translation_m.p95)} · {_angle(m.rotation_deg.p95)}", "of accepted frames"))
+    cards.append(card("rejected", str(m.rejected), f"of {m.queries} queries", "none"))
     wrong = len(m.wrong_and_confident)
-    cards.append(_card("wrong and confident", str(wrong), "off by > 1 m, claiming σ < 0.3 m", "bad" if wrong else "good"))
+    cards.append(card("wrong and confident", str(wrong), "off by > 1 m, claiming σ < 0.3 m", "bad" if wrong else "good"))
     if m.nees_pose:
         grade, words = _VERDICTS[m.nees_pose.verdict]
         note = f"{m.nees_pose.lower:.2f} to {m.nees_pose.upper:.2f}; {words.split(':')[0]}"
-        cards.append(_card("NEES (6 if true)", f"{m.nees_pose.mean:.{0 if m.nees_pose.mean > 100 else 2}f}", note, grade))
+        cards.append(card("NEES (6 if true)", f"{m.nees_pose.mean:.{0 if m.nees_pose.mean > 100 else 2}f}", note, grade))
     if "total" in m.latency_s:
         total = m.latency_s["total"]
-        cards.append(_card("time per frame", f"{1000 * total.median_s:.0f} ms", f"95 %: {1000 * total.p95_s:.0f} ms"))
+        cards.append(card("time per frame", f"{1000 * total.median_s:.0f} ms", f"95 %: {1000 * total.p95_s:.0f} ms"))
     return f'<section class="cards">{"".join(cards)}</section>'
 
 
 def _recall_card(m: Metrics, threshold_m: float, threshold_deg: float) -> str:
     value = m.recall(threshold_m, threshold_deg).of_all
     name = f"within {_length(threshold_m)}, {threshold_deg:g}°"
-    return _card(name, _percent(value), "of all queries") if value is not None else ""
+    return card(name, percent(value), "of all queries") if value is not None else ""
 
 
-def _card(name: str, value: str, note: str, grade: str = "none") -> str:
+def card(name: str, value: str, note: str, grade: str = "none") -> str:
+    """A headline: what, how much, of what."""
     return (
         f'<div class="card {grade}"><div class="name">{escape(name)}</div><div class="value">{escape(value)}</div>'
         f'<div class="note">{escape(note)}</div></div>'
@@ -80,24 +81,26 @@ def _plots(evaluation: Evaluation) -> str:
     m, out = evaluation.metrics, []
     if evaluation.scored or any(f.truth for f in evaluation.frames):
         words = "From above. Colour is the distance between estimate and truth; gray rings are the images of the map."
-        out.append(_figure("Trajectory", words, figures.trajectory(evaluation)))
+        out.append(plot_figure("Trajectory", words, figures.trajectory(evaluation)))
     if evaluation.scored:
-        out.append(_figure("Error over time", "Against the truth, in the map frame, not aligned.", figures.errors_over_time(evaluation)))
+        words = "Against the truth, in the map frame, not aligned."
+        out.append(plot_figure("Error over time", words, figures.errors_over_time(evaluation)))
     if evaluation.scored and m.nees_pose:
         words = f"Normalized estimation error squared of {m.nees_pose.count} poses: {_VERDICTS[m.nees_pose.verdict][1]}."
-        out.append(_figure("Is the covariance true?", words, figures.nees_histogram(evaluation)))
+        out.append(plot_figure("Is the covariance true?", words, figures.nees_histogram(evaluation)))
     words = "What the solver was given, and what agreed with its pose."
-    out.append(_figure("Inliers over time", words, figures.inliers_over_time(evaluation)))
+    out.append(plot_figure("Inliers over time", words, figures.inliers_over_time(evaluation)))
     if evaluation.scored and m.nees_pose:
         words = "Blue band: three claimed standard deviations. Red: errors outside, drawn at the rim where they are beyond it."
-        out.append(_figure("Position error and claimed covariance", words, figures.errors_within_sigma(evaluation, rotation=False)))
-        out.append(_figure("Rotation error and claimed covariance", words, figures.errors_within_sigma(evaluation, rotation=True)))
+        out.append(plot_figure("Position error and claimed covariance", words, figures.errors_within_sigma(evaluation, rotation=False)))
+        out.append(plot_figure("Rotation error and claimed covariance", words, figures.errors_within_sigma(evaluation, rotation=True)))
     if m.latency_s:
-        out.append(_figure("Time per stage", "Wall clock on the machine of this evaluation.", figures.latency_bars(evaluation)))
+        out.append(plot_figure("Time per stage", "Wall clock on the machine of this evaluation.", figures.latency_bars(evaluation)))
     return f'<section class="plots">{"".join(out)}</section>'
 
 
-def _figure(title: str, words: str, png: bytes) -> str:
+def plot_figure(title: str, words: str, png: bytes) -> str:
+    """A plot with its title and what it shows."""
     source = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
     return f'<figure><h2>{escape(title)}</h2><p>{escape(words)}</p><img alt="{escape(title)}" src="{source}"></figure>'
 
@@ -109,7 +112,7 @@ def _matches(evaluation: Evaluation, matches_picture: Callable[[FrameResult], Pi
         if picture is not None:
             out.append(
                 f'<figure class="wide"><h3>{escape(label)}</h3><p>{escape(_caption(frame))}</p>'
-                f'<img alt="{escape(label)}" src="{_jpeg(picture)}"></figure>'
+                f'<img alt="{escape(label)}" src="{jpeg(picture)}"></figure>'
             )
     if not out:
         return ""
@@ -139,7 +142,8 @@ def _caption(frame: FrameResult) -> str:
     return " · ".join([*parts, f"place {frame.place}"] if frame.place else parts)
 
 
-def _jpeg(picture: Picture) -> str:
+def jpeg(picture: Picture) -> str:
+    """A picture as the source of an image in the page, at most 1400 px wide."""
     if picture.shape[1] > 1400:
         size = (1400, round(picture.shape[0] * 1400 / picture.shape[1]))
         picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
@@ -149,27 +153,28 @@ def _jpeg(picture: Picture) -> str:
 
 def _tables(evaluation: Evaluation) -> str:
     m = evaluation.metrics
-    recalls = [(f"{_length(r.threshold_m)}, {r.threshold_deg:g}°", _percent(r.of_all), _percent(r.of_accepted)) for r in m.recalls]
-    tables = [_table("Recall", ("within", "of all queries", "of accepted"), recalls)] if m.scored else []
+    recalls = [(f"{_length(r.threshold_m)}, {r.threshold_deg:g}°", percent(r.of_all), percent(r.of_accepted)) for r in m.recalls]
+    tables = [text_table("Recall", ("within", "of all queries", "of accepted"), recalls)] if m.scored else []
     errors = [
         _error_row("translation", m.translation_m, _length),
         _error_row("rotation", m.rotation_deg, _angle),
         _error_row("translation, frame to frame", m.relative_translation_m, _length),
         _error_row("rotation, frame to frame", m.relative_rotation_deg, _angle),
     ]
-    tables.append(_table("Trajectory error", ("", "rmse", "median", "95 %", "max"), filter(None, errors)))
+    tables.append(text_table("Trajectory error", ("", "rmse", "median", "95 %", "max"), filter(None, errors)))
     consistency = [_nees_row("pose", m.nees_pose), _nees_row("position", m.nees_position), _nees_row("rotation", m.nees_rotation)]
-    tables.append(_table("NEES", ("", "mean", "95 % bounds", "verdict"), filter(None, consistency)))
+    tables.append(text_table("NEES", ("", "mean", "95 % bounds", "verdict"), filter(None, consistency)))
     latency = [(name, _ms(t.median_s), _ms(t.p95_s), _ms(t.max_s)) for name, t in m.latency_s.items()]
-    tables.append(_table("Time [ms]", ("stage", "median", "95 %", "max"), latency))
+    tables.append(text_table("Time [ms]", ("stage", "median", "95 %", "max"), latency))
     rejections = [(reason.replace("_", " "), str(n)) for reason, n in m.rejections.items()]
-    tables.append(_table("Rejected because", ("reason", "frames"), rejections))
-    tables.append(_table("Wrong and confident", ("frame",), [(name,) for name in m.wrong_and_confident[:20]]))
-    tables.append(_table("Settings", ("", ""), [(k, str(v)) for k, v in evaluation.settings.items()]))
+    tables.append(text_table("Rejected because", ("reason", "frames"), rejections))
+    tables.append(text_table("Wrong and confident", ("frame",), [(name,) for name in m.wrong_and_confident[:20]]))
+    tables.append(text_table("Settings", ("", ""), [(k, str(v)) for k, v in evaluation.settings.items()]))
     return f'<section><h2 class="section">Numbers</h2><div class="tables">{"".join(tables)}</div></section>'
 
 
-def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def text_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table, or nothing where it has no rows."""
     body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in rows)
     if not body:
         return ""
@@ -195,7 +200,8 @@ def _angle(degrees: float) -> str:
     return f"{degrees:.2f}°" if degrees < 10 else f"{degrees:.3g}°"
 
 
-def _percent(fraction: float | None) -> str:
+def percent(fraction: float | None) -> str:
+    """Never rounded up to 100."""
     if fraction is None:
         return "–"
     return "100 %" if fraction == 1 else f"{min(100 * fraction, 99.9):.1f} %"

@@ -1,6 +1,9 @@
-"""The frame of the page: its head and its style sheet ($title, $lead and $body are put in)."""
+"""The frame of the page: its head and its style sheet ($title, $lead, $body and $footer are put in)."""
 
 from __future__ import annotations
+
+FOOTER = """Made by ros2_loc. Errors are of base_link in the map frame; a rotation error is the angle between estimate and truth.
+NEES: normalized estimation error squared, with the bounds that hold its mean in 95 % of evaluations when all covariances are true."""
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -54,8 +57,7 @@ footer { color: var(--soft); font-size: 13px; margin-top: 24px; }
 <main>
 <header><h1>$title</h1><p>$lead</p></header>
 $body
-<footer>Made by ros2_loc. Errors are of base_link in the map frame; a rotation error is the angle between estimate and truth.
-NEES: normalized estimation error squared, with the bounds that hold its mean in 95 % of evaluations when all covariances are true.</footer>
+<footer>$footer</footer>
 </main>
 </body>
 </html>
