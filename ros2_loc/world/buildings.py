@@ -48,7 +48,12 @@ class RoofKit:
 def build_house(builder: MeshBuilder, house: House, kit: RoofKit, px_per_m: float, rng: np.random.Generator) -> None:
     """Adds one house."""
     _walls(builder, house, px_per_m, rng)
-    tiles = kit.tiles[int(rng.integers(len(kit.tiles)))]
+    add_roof(builder, house, kit, int(rng.integers(len(kit.tiles))), rng)
+
+
+def add_roof(builder: MeshBuilder, house: House, kit: RoofKit, color: int, rng: np.random.Generator) -> None:
+    """Adds its roof in one of the kit's colours of tiles, and a chimney unless the roof is flat."""
+    tiles = kit.tiles[color % len(kit.tiles)]
     if house.roof == "flat":
         _flat_roof(builder, house, kit)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,6 +82,16 @@ class Drive:
         """(M,) int64 stamps within the drive at this rate."""
         count = int(self.duration_s * rate_hz) + 1
         return self.stamps_ns[0] + np.rint(np.arange(count) * (1e9 / rate_hz)).astype(np.int64)
+
+    def stamps_every(self, step_m: float, rate_hz: float = 100.0) -> NDArray[np.int64]:
+        """(M,) int64 stamps at which another step_m have been driven, each the first of `stamps(rate_hz)` that reaches it.
+
+        Raises:
+            ConfigError: a step that is not positive.
+        """
+        if not step_m > 0:
+            raise ConfigError(f"images need metres between them, got {step_m}")
+        return _stamps_every(self, step_m, rate_hz)
 
 
 def street_route(plan: Plan, crossings: Sequence[tuple[int, int]], start: float = 0.0, end: float = 1.0) -> Array:
@@ -185,3 +196,13 @@ def _sway(at_s: Array, speed: Array, curvature: Array, vehicle: Vehicle, rng: np
     out[:, 1] += 0.006 * speed**2 * curvature  # the body leans out of the curve
     out[:, 2] -= 0.006 * np.gradient(speed, at_s)  # and lifts its nose when it speeds up
     return out
+
+
+@lru_cache(maxsize=8)
+def _stamps_every(drive: Drive, step_m: float, rate_hz: float) -> NDArray[np.int64]:
+    stamps = drive.stamps(rate_hz)
+    places = np.array([p.translation[:2] for p in drive.map_from_base])
+    driven = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(places, axis=0), axis=1))])
+    at = np.interp(stamps - drive.stamps_ns[0], drive.stamps_ns - drive.stamps_ns[0], driven)
+    chosen = np.unique(np.searchsorted(at, np.arange(0.0, at[-1] + 1e-9, step_m)))
+    return stamps[chosen[chosen < len(stamps)]]

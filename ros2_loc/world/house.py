@@ -41,6 +41,8 @@ class House:
         window_m: width and height of a window.
         shutters, arched, bands: details of the front.
         shop: what the sign over the windows says, or "".
+        pattern: number of the painted walls that it shares with others, in a district.
+        tiles: number of its roof's colour; drawn when it is built where it is None.
     """
 
     lot: Lot
@@ -58,6 +60,8 @@ class House:
     arched: bool
     bands: bool
     shop: str
+    pattern: int | None = None
+    tiles: int | None = None
 
     @property
     def eaves_m(self) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ros2_loc.errors import ConfigError
+from ros2_loc.world.streets import StreetNetwork
 
 Array = NDArray[np.float64]
 
@@ -15,6 +17,34 @@ STREET_WIDTH_M = 8.0
 SIDEWALK_M = 2.2
 KERB_M = 0.12
 _CORNER_M = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Variety:
+    """What makes a district of many unlike places out of the crooked grid.
+
+    Attributes:
+        extent_m: side of the square of ground.
+        spacing_m: least and greatest distance of the streets.
+        jitter_m: how far a crossing lies off its line; bend_m: how far the lines themselves swing.
+        turn_rad: greatest angle of the whole against north.
+        removed: share of the street segments that are left out, so that blocks merge.
+        quarters: number of styles of houses.
+        patterns: painted houses of each style; all houses share them.
+    """
+
+    extent_m: float = 840.0
+    spacing_m: tuple[float, float] = (38.0, 92.0)
+    jitter_m: float = 5.0
+    bend_m: float = 14.0
+    turn_rad: float = 0.35
+    removed: float = 0.24
+    quarters: int = 7
+    patterns: int = 6
+
+    def __post_init__(self) -> None:
+        if self.extent_m < 160 or not 30 <= self.spacing_m[0] <= self.spacing_m[1] <= 0.5 * self.extent_m or not 0 <= self.removed <= 0.5:
+            raise ConfigError(f"{self}: a district needs 160 m of extent, streets 30 m to half of it apart, at most half of them removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +56,7 @@ class TownSize:
         block_m: distance of the streets (east, north).
         margin_m: depth of the outer blocks.
         facade_px_per_m, ground_px_per_m: resolution of the pictures.
+        variety: of a district; columns, rows, block_m and margin_m count for nothing then.
     """
 
     columns: int = 2
@@ -34,6 +65,7 @@ class TownSize:
     margin_m: float = 36.0
     facade_px_per_m: float = 40.0
     ground_px_per_m: float = 25.0
+    variety: Variety | None = None
 
     def __post_init__(self) -> None:
         if min(self.columns, self.rows) < 1 or min(self.block_m) < 36 or self.margin_m < 24:
@@ -44,9 +76,16 @@ class TownSize:
         """One block and its four streets, coarsely painted: for tests."""
         return TownSize(columns=1, rows=1, margin_m=28.0, facade_px_per_m=24.0, ground_px_per_m=14.0)
 
+    @staticmethod
+    def district(extent_m: float = 840.0, **variety: Any) -> TownSize:
+        """A square district, coarsely painted: many unlike places for localization from above. `variety`: other fields of Variety."""
+        return TownSize(facade_px_per_m=10.0, ground_px_per_m=5.0, variety=Variety(extent_m, **variety))
+
     @property
     def extent_m(self) -> Array:
         """(2,) full width (east) and height (north) of the town."""
+        if self.variety:
+            return np.full(2, self.variety.extent_m)
         blocks = np.array([self.columns, self.rows]) * np.array(self.block_m)
         return np.asarray(blocks + 2 * self.margin_m, np.float64)
 
@@ -95,16 +134,32 @@ class Lot:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """Street crossings `nodes` (columns + 3, rows + 3, 2) m, the outer ones at the town's edge; blocks and lots."""
+    """Street crossings `nodes` (columns + 3, rows + 3, 2) m, the outer ones at the town's edge; blocks and lots.
+
+    A district's streets are in `network`, whose nodes are these.
+    """
 
     size: TownSize
     nodes: Array
     blocks: tuple[Block, ...]
     lots: tuple[Lot, ...]
+    network: StreetNetwork | None = None
+
+    @property
+    def bounds_m(self) -> tuple[float, float, float, float]:
+        """East, north of the south-west corner; east, north of the north-east corner."""
+        if self.network:
+            half = self.size.extent_m / 2
+            return -float(half[0]), -float(half[1]), float(half[0]), float(half[1])
+        nodes = self.nodes.reshape(-1, 2)
+        (e0, n0), (e1, n1) = nodes.min(axis=0), nodes.max(axis=0)
+        return float(e0), float(n0), float(e1), float(n1)
 
     @property
     def streets(self) -> list[tuple[Array, Array]]:
         """Centre lines between neighbouring nodes."""
+        if self.network:
+            return [self.network.ends(street) for street in self.network.streets]
         nx, ny = self.nodes.shape[:2]
         east = [(self.nodes[i, j], self.nodes[i + 1, j]) for j in range(1, ny - 1) for i in range(nx - 1)]
         north = [(self.nodes[i, j], self.nodes[i, j + 1]) for i in range(1, nx - 1) for j in range(ny - 1)]
@@ -142,33 +197,35 @@ def _block(nodes: Array, i: int, j: int) -> Block:
     corners = np.array([nodes[i, j], nodes[i + 1, j], nodes[i + 1, j + 1], nodes[i, j + 1]])
     street = [j > 0, i < nx - 2, j < ny - 2, i > 0]
     core = [0 < i < nx - 2, 0 < j < ny - 2, 0 < i < nx - 2, 0 < j < ny - 2]
-    kerb_corners = _inset(corners, [STREET_WIDTH_M / 2 * s for s in street])
-    walk_corners = _inset(corners, [(STREET_WIDTH_M / 2 + SIDEWALK_M) * s for s in street])
+    kerb_corners = inset(corners, [STREET_WIDTH_M / 2 * s for s in street])
+    walk_corners = inset(corners, [(STREET_WIDTH_M / 2 + SIDEWALK_M) * s for s in street])
     round_at = [street[k] and street[k - 1] for k in range(4)]
     frontages = [
-        Frontage(walk_corners[k], walk_corners[(k + 1) % 4], _left(corners[(k + 1) % 4] - corners[k]), core[k])
+        Frontage(walk_corners[k], walk_corners[(k + 1) % 4], left_of(corners[(k + 1) % 4] - corners[k]), core[k])
         for k in range(4)
         if street[k]
     ]
-    return Block(_rounded(kerb_corners, round_at, _CORNER_M), _rounded(walk_corners, round_at, 1.5), tuple(frontages))
+    return Block(rounded(kerb_corners, round_at, _CORNER_M), rounded(walk_corners, round_at, 1.5), tuple(frontages))
 
 
-def _left(direction: Array) -> Array:
+def left_of(direction: Array) -> Array:
+    """(2,) unit normal to the left of a direction."""
     return np.array([-direction[1], direction[0]]) / np.linalg.norm(direction)
 
 
-def _inset(corners: Array, distances_m: list[float]) -> Array:
+def inset(corners: Array, distances_m: list[float]) -> Array:
     """Moves edge k (corner k to k+1) inward by distances_m[k]; counter-clockwise polygon."""
     out = np.empty_like(corners)
     n = len(corners)
     for k in range(n):
         before, here, after = corners[k - 1], corners[k], corners[(k + 1) % n]
-        normals = np.stack([_left(here - before), _left(after - here)])
+        normals = np.stack([left_of(here - before), left_of(after - here)])
         out[k] = here + np.linalg.solve(normals, np.array([distances_m[k - 1], distances_m[k]]))
     return out
 
 
-def _rounded(corners: Array, round_at: list[bool], radius_m: float) -> Array:
+def rounded(corners: Array, round_at: list[bool], radius_m: float) -> Array:
+    """The ring with an arc of this radius at the chosen corners."""
     ring: list[Array] = []
     for k, corner in enumerate(corners):
         if not round_at[k]:
@@ -192,7 +249,7 @@ def _lots(block: Block, rng: np.random.Generator) -> list[Lot]:
             setback = float(rng.choice([0.2, 0.4, 1.2, 2.0]))
             front = frontage.start + along * (at + width / 2) + frontage.inward * setback
             lot = Lot(front, along, width, float(rng.uniform(7.5, 10.0)), frontage.core)
-            if not any(_overlap(lot.corners, other.corners) for other in lots):
+            if not any(overlap(lot.corners, other.corners) for other in lots):
                 lots.append(lot)
                 at += width + float(rng.choice([0.0, 0.0, 1.2, 3.6], p=[0.25, 0.25, 0.2, 0.3]))
             else:
@@ -200,11 +257,11 @@ def _lots(block: Block, rng: np.random.Generator) -> list[Lot]:
     return lots
 
 
-def _overlap(a: Array, b: Array) -> bool:
+def overlap(a: Array, b: Array) -> bool:
     """Whether two convex rings overlap by more than a hair (separating axes)."""
     for ring in (a, b):
         for k in range(len(ring)):
-            axis = _left(ring[(k + 1) % len(ring)] - ring[k])
+            axis = left_of(ring[(k + 1) % len(ring)] - ring[k])
             pa, pb = a @ axis, b @ axis
             if pa.max() < pb.min() + 0.01 or pb.max() < pa.min() + 0.01:
                 return False

@@ -45,13 +45,19 @@ class Mesh:
     texels: NDArray[np.float32]
     px_per_m: NDArray[np.float32]
 
+    def joined(self, other: Mesh) -> Mesh:
+        """The surfaces of both, which share an atlas."""
+        pairs = ((getattr(self, name), getattr(other, name)) for name in ("normals", "shading", "texels", "px_per_m"))
+        surface = np.concatenate([self.surface, other.surface + np.int32(len(self.normals))])
+        return Mesh(np.concatenate([self.triangles_m, other.triangles_m]), surface, *(np.concatenate(pair) for pair in pairs))
+
 
 class MeshBuilder:
     """Collects pictures and surfaces; `build` packs them."""
 
-    def __init__(self) -> None:
+    def __init__(self, pictures: list[Image] | None = None) -> None:
         self._count = 0
-        self._pictures: list[Image] = []
+        self._pictures: list[Image] = [] if pictures is None else pictures
         self._triangles: list[NDArray] = []
         self._surface: list[NDArray] = []
         self._normals: list[NDArray] = []
@@ -132,12 +138,45 @@ class MeshBuilder:
         shift = window - np.einsum("nij,nj->ni", axes, p[:, 0])
         self._add(p, np.arange(n), normal, np.asarray(shading), np.concatenate([axes, shift[:, :, None]], axis=2), texture)
 
+    def part(self) -> MeshBuilder:
+        """An empty builder with the same pictures, for a thing that is to be placed many times."""
+        return MeshBuilder(self._pictures)
+
+    def place(self, part: MeshBuilder, at_m: ArrayLike, yaw_rad: ArrayLike, scale: ArrayLike = 1.0) -> None:
+        """Copies of a part's surfaces: turned by yaw (N,) about its z axis, scaled (N,), its origin moved to at_m (N, 3)."""
+        at = np.asarray(at_m, np.float64).reshape(-1, 3)
+        yaw, size = (np.broadcast_to(np.asarray(v, np.float64), len(at)) for v in (yaw_rad, scale))
+        turn = np.zeros((len(at), 3, 3))
+        turn[:, 0, 0] = turn[:, 1, 1] = np.cos(yaw)
+        turn[:, 1, 0], turn[:, 0, 1], turn[:, 2, 2] = np.sin(yaw), -np.sin(yaw), 1.0
+        triangles, normals, shading, texels = (np.concatenate(a) for a in (part._triangles, part._normals, part._shading, part._texels))
+        placed = np.einsum("nij,tkj->ntki", turn * size[:, None, None], triangles) + at[:, None, None]
+        axes = np.einsum("sij,nkj->nsik", texels[:, :, :3], turn) / size[:, None, None, None]
+        shift = texels[None, :, :, 3] - np.einsum("nsij,nj->nsi", axes, at)
+        surface = np.concatenate(part._surface)[None] + np.arange(len(at))[:, None] * part._count
+        self._triangles.append(placed.reshape(-1, 3, 3))
+        self._surface.append(surface.ravel() + self._count)
+        self._normals.append(np.einsum("nij,sj->nsi", turn, normals).reshape(-1, 3))
+        self._shading.append(np.einsum("nij,sj->nsi", turn, shading).reshape(-1, 3))
+        self._texels.append(np.concatenate([axes, shift[..., None]], axis=3).reshape(-1, 2, 4))
+        self._picture_of += part._picture_of * len(at)
+        self._density += (np.array(part._density)[None] / size[:, None]).ravel().tolist()
+        self._count += part._count * len(at)
+
     def build(self) -> tuple[Mesh, Atlas]:
         """The mesh and its atlas."""
-        atlas, corners = Atlas.pack(self._pictures)
+        atlas, corners = self.pack()
+        return self.mesh(corners), atlas
+
+    def pack(self) -> tuple[Atlas, NDArray[np.float32]]:
+        """The atlas of all pictures, and where in it each of them lies, (N, 2) texels."""
+        return Atlas.pack(self._pictures)
+
+    def mesh(self, corners: NDArray[np.float32]) -> Mesh:
+        """The surfaces, given where in an atlas the pictures lie (N, 2)."""
         texels = np.concatenate(self._texels)
         texels[:, :, 3] += corners[self._picture_of]
-        mesh = Mesh(
+        return Mesh(
             np.concatenate(self._triangles).astype(np.float32),
             np.concatenate(self._surface).astype(np.int32),
             np.concatenate(self._normals).astype(np.float32),
@@ -145,7 +184,6 @@ class MeshBuilder:
             texels.astype(np.float32),
             np.array(self._density, np.float32),
         )
-        return mesh, atlas
 
     def _add(self, triangles: NDArray, surface: NDArray, normals: NDArray, shading: NDArray, texels: NDArray, texture: Texture) -> None:
         self._triangles.append(triangles)

@@ -50,6 +50,7 @@ class Recording:
         camera, base_from_camera: the camera and where it sits.
         image_rate_hz, odometry_rate_hz, fix_rate_hz: readings per second.
         odometry_noise: how odometry drifts.
+        image_step_m: metres driven between images, at stamps of the odometry; None takes them at image_rate_hz.
         seed: noise of all sensors.
     """
 
@@ -63,10 +64,13 @@ class Recording:
     fix_rate_hz: float = 1.0
     odometry_noise: OdometryNoise = field(default_factory=OdometryNoise)
     seed: int = 0
+    image_step_m: float | None = None
 
     @property
     def stamps_ns(self) -> NDArray[np.int64]:
         """(N,) stamps of the images, none later than the last odometry."""
+        if self.image_step_m is not None:
+            return self.drive.stamps_every(self.image_step_m, self.odometry_rate_hz)
         stamps = self.drive.stamps(self.image_rate_hz)
         return stamps[stamps <= self.drive.stamps(self.odometry_rate_hz)[-1]]
 
@@ -174,14 +178,14 @@ def _renderer(workers: int) -> Iterator[_Rendered]:
         return
     # spawn: forking a process that has threads (DDS, OpenCV, BLAS) can hang
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield lambda town, shots: pool.map(_render_in_worker, [(town.seed, town.plan.size)] * len(shots), shots, chunksize=2)
+        yield lambda town, shots: pool.map(_render_in_worker, [(town.seed, town.plan.size, town.day)] * len(shots), shots, chunksize=2)
 
 
-def _render_in_worker(town: tuple[int, TownSize], shot: _Shot) -> NDArray[np.uint8]:
+def _render_in_worker(town: tuple[int, TownSize, int], shot: _Shot) -> NDArray[np.uint8]:
     return _render_one(_town_of_worker(*town), shot).rgb
 
 
 @lru_cache(maxsize=1)
-def _town_of_worker(seed: int, size: TownSize) -> Town:
+def _town_of_worker(seed: int, size: TownSize, day: int) -> Town:
     cv2.setNumThreads(1)  # the workers are the parallelism
-    return Town.generate(seed, size)
+    return Town.generate(seed, size).on_day(day)

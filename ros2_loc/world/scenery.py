@@ -10,6 +10,7 @@ import numpy as np
 from ros2_loc.world.atlas import Atlas
 from ros2_loc.world.buildings import RoofKit, build_house
 from ros2_loc.world.canvas import courses
+from ros2_loc.world.district_scenery import DistrictMesh, add_day, build_district
 from ros2_loc.world.ground import paint_ground
 from ros2_loc.world.layout import KERB_M, Plan, TownSize
 from ros2_loc.world.mesh import Mesh, MeshBuilder
@@ -27,7 +28,20 @@ class Scenery:
 
 def scenery(town: Town) -> Scenery:
     """Paints a town: seconds and about 300 MB at the default size, at once for a town that was painted before."""
-    return _scenery(town.seed, town.plan.size)
+    if town.land is None:
+        return _scenery(town.seed, town.plan.size)
+    return _district_scenery(town.seed, town.plan.size, town.day)
+
+
+@lru_cache(maxsize=1)
+def _district(seed: int, size: TownSize) -> DistrictMesh:
+    return build_district(Town.generate(seed, size))
+
+
+@lru_cache(maxsize=2)
+def _district_scenery(seed: int, size: TownSize, day: int) -> Scenery:
+    district = _district(seed, size)
+    return Scenery(add_day(district, Town.generate(seed, size).on_day(day)), district.atlas)
 
 
 @lru_cache(maxsize=2)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ros2_loc.core.geodesy import GeoOrigin
 from ros2_loc.world.furniture import Furniture, place_furniture
 from ros2_loc.world.house import SHOPS, House, make_house
+from ros2_loc.world.land import Land
 from ros2_loc.world.layout import Lot, Plan, TownSize, make_plan
+from ros2_loc.world.settlement import furnish, settle
 
 ORIGIN = GeoOrigin(48.5, 9.05, 340.0)
 _PARK_SHARE = 0.1
@@ -28,6 +30,8 @@ class Town:
         houses: on most of the lots; the others are small parks.
         furniture: trees, lamps, signs, cars, hedges.
         origin: latitude, longitude and altitude of the map's origin.
+        land: of a district: its ground and the places where cars may stand.
+        day: in a district, which cars stand where and how far the leaves have turned.
     """
 
     seed: int
@@ -35,23 +39,32 @@ class Town:
     houses: tuple[House, ...]
     furniture: Furniture
     origin: GeoOrigin
+    land: Land | None = None
+    day: int = 0
 
     @staticmethod
     def generate(seed: int = 0, size: TownSize | None = None) -> Town:
         """A town; the same seed and size give the same one, bit by bit. Takes milliseconds: nothing is painted yet."""
         rng = np.random.default_rng([seed, 20])
+        if size and size.variety:
+            plan, land = settle(size, rng)
+            return Town(seed, plan, tuple(land.houses), furnish(land, seed, 0), ORIGIN, land)
         plan = make_plan(size or TownSize(), rng)
         is_park = rng.random(len(plan.lots)) < _PARK_SHARE
         parks = [lot for lot, park in zip(plan.lots, is_park, strict=True) if park]
         houses = _houses([lot for lot, park in zip(plan.lots, is_park, strict=True) if not park], rng)
         return Town(seed, plan, houses, place_furniture(plan, parks, rng), ORIGIN)
 
+    def on_day(self, day: int) -> Town:
+        """The same place on another day: a district's parked cars stand elsewhere, its leaves have another tint; other towns stay."""
+        if self.land is None or day == self.day:
+            return self
+        return replace(self, furniture=furnish(self.land, self.seed, day), day=day)
+
     @property
     def bounds_m(self) -> tuple[float, float, float, float]:
         """East, north of the south-west corner; east, north of the north-east corner."""
-        nodes = self.plan.nodes.reshape(-1, 2)
-        (e0, n0), (e1, n1) = nodes.min(axis=0), nodes.max(axis=0)
-        return float(e0), float(n0), float(e1), float(n1)
+        return self.plan.bounds_m
 
 
 def _houses(lots: list[Lot], rng: np.random.Generator) -> tuple[House, ...]:
