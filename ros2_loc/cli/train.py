@@ -39,7 +39,7 @@ def add_arguments(parser: Parser) -> None:
     cvlnet.add_argument("--lists", type=Path, metavar="DIR", help="folder with the lists of KITTI-CVL")
     cvlnet.add_argument("--validate-on", type=Path, nargs="+", default=[], metavar="RECORDING", help="of drives: those to validate with")
     cvlnet.add_argument("--cache", type=Path, metavar="DIR", help="where drives are kept, made small (default: ~/.cache/ros2_loc)")
-    cvlnet.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu or cuda; under torchrun a GPU for each process")
+    cvlnet.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda; under torchrun a GPU for each process")
     cvlnet.add_argument("--render-workers", type=int, default=1, metavar="N", help="processes that render towns (default: 1)")
 
 

@@ -102,4 +102,4 @@ def test_a_batch_without_any_wrong_pair_has_no_triplet_loss() -> None:
     scores = torch.rand(1, 1, requires_grad=True)
     loss = losses.soft_margin_triplet(scores, torch.zeros(1, 1, dtype=torch.bool))
     loss.backward()
-    assert float(loss) == 0.0 and scores.grad is not None and float(scores.grad.abs().sum()) == 0.0
+    assert float(loss.detach()) == 0.0 and scores.grad is not None and float(scores.grad.abs().sum()) == 0.0
