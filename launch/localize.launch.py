@@ -1,4 +1,5 @@
-"""Localize a camera in a map: `ros2 launch ros2_loc localize.launch.py map:=/maps/town` (arguments: `--show-args`).
+"""Localize a camera in a map, on satellite tiles, or both: `ros2 launch ros2_loc localize.launch.py map:=/maps/town tiles:=/tiles/town`
+(arguments: `--show-args`).
 
 The arguments and nodes are those of ros2_loc/graph.py, which `ros2-loc run` starts as well where there is no `launch`.
 """
@@ -47,7 +48,7 @@ def action(node, only_if):
         executable=node.executable,
         parameters=[*settings, {key: value(given) for key, given in node.parameters.items()}],
         remappings=[(topic, LaunchConfiguration(target.name)) for topic, target in node.remappings.items()],
-        arguments=[str(share_folder() / a) if a.startswith("rviz/") else a for a in node.arguments],
+        arguments=[own_argument(a) for a in node.arguments],
         ros_arguments=["--log-level", LaunchConfiguration("log_level")] if node.package == "ros2_loc" else [],
         output="screen",
         condition=only_if,
@@ -59,10 +60,20 @@ def action(node, only_if):
 def condition(node):
     """When the node is part of the graph as a process of its own."""
     if isinstance(node.when, graph.IsSet):
+        if node.contained:
+            return IfCondition(is_set(node.when.name, unless=GRAPH.flag_of_container))
         return IfCondition(is_set(node.when.name))
     if node.when is not None:
         return IfCondition(LaunchConfiguration(node.when.name))
     return UnlessCondition(LaunchConfiguration(GRAPH.flag_of_container)) if node.contained else None
+
+
+def own_argument(argument):
+    """What the executable is told: a file of this package with its path; a node of the container, or nothing where it is not wanted."""
+    if argument.startswith("rviz/"):
+        return str(share_folder() / argument)
+    when = next((node.when for node in GRAPH.nodes if node.name == argument), None)
+    return argument if when is None else PythonExpression(["'' if '''", LaunchConfiguration(when.name), f"''' == '' else '{argument}'"])
 
 
 def value(given):
@@ -72,6 +83,7 @@ def value(given):
     return ParameterValue(LaunchConfiguration(given.name), value_type=given.kind)
 
 
-def is_set(name):
-    """'true' when the argument is not empty, else 'false'."""
-    return PythonExpression(["'false' if '''", LaunchConfiguration(name), "''' == '' else 'true'"])
+def is_set(name, unless=None):
+    """'true' when the argument is not empty, else 'false'; with `unless`, only where that flag is false."""
+    also = ["'''", LaunchConfiguration(unless), "''' == 'true' or "] if unless else []
+    return PythonExpression(["'false' if ", *also, "'''", LaunchConfiguration(name), "''' == '' else 'true'"])

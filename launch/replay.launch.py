@@ -12,7 +12,8 @@ def generate_launch_description():
     """localize.launch.py with a bag, simulated time and RViz; its other arguments may be given as well."""
     return LaunchDescription(
         [
-            DeclareLaunchArgument("map", description="folder of a map made by `ros2-loc map build`"),
+            DeclareLaunchArgument("map", default_value="", description="folder of a map made by `ros2-loc map build`"),
+            DeclareLaunchArgument("tiles", default_value="", description="folder of satellite tiles made by `ros2-loc tiles build`"),
             DeclareLaunchArgument("bag", description="the rosbag2 to play"),
             DeclareLaunchArgument("rviz", default_value="true", description="open RViz"),
             DeclareLaunchArgument("exit_with_bag", default_value="false", description="stop everything when the bag is over"),
@@ -20,6 +21,7 @@ def generate_launch_description():
                 PythonLaunchDescriptionSource(str(share_folder() / "launch" / "localize.launch.py")),
                 launch_arguments={
                     "map": LaunchConfiguration("map"),
+                    "tiles": LaunchConfiguration("tiles"),
                     "bag": LaunchConfiguration("bag"),
                     "rviz": LaunchConfiguration("rviz"),
                     "exit_with_bag": LaunchConfiguration("exit_with_bag"),

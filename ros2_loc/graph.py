@@ -9,7 +9,7 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -77,18 +77,24 @@ class NodeSpec:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Arguments and nodes; `flag_of_container` names the argument that puts the contained nodes into one process."""
+    """Arguments and nodes; `flag_of_container` names the argument that puts the contained nodes into one process; of the arguments
+    `any_of` at least one must be said."""
 
     arguments: tuple[Argument, ...]
     nodes: tuple[NodeSpec, ...]
     flag_of_container: str = "container"
+    any_of: tuple[str, ...] = ()
 
-    def container(self) -> NodeSpec:
-        """The process that holds the contained nodes: their names are its arguments, its parameters and remappings those of all."""
+    def container(self, wanted: Callable[[NodeSpec], bool] = lambda node: True) -> NodeSpec:
+        """The process that holds the contained nodes: their names are its arguments, its parameters and remappings those of all.
+
+        Args:
+            wanted: which of them are started; the others' parameters do no harm.
+        """
         inside = [node for node in self.nodes if node.contained]
         parameters = {key: value for node in inside for key, value in node.parameters.items()}
         remappings = {key: value for node in inside for key, value in node.remappings.items()}
-        names = tuple(node.name for node in inside)
+        names = tuple(node.name for node in inside if wanted(node))
         return NodeSpec("localization_container", "container", parameters=parameters, remappings=remappings, arguments=names)
 
     def config_names(self, node: NodeSpec) -> tuple[str, ...]:
@@ -101,8 +107,10 @@ _SIM_TIME = MappingProxyType({"use_sim_time": Ref("use_sim_time", bool)})
 
 LOCALIZE = Graph(
     arguments=(
-        Argument("map", "folder of a map made by `ros2-loc map build`"),
-        Argument("pipeline", "fast, default, or a YAML file like those in config/pipelines", "fast"),
+        Argument("map", "folder of a map made by `ros2-loc map build`; starts map_localizer", ""),
+        Argument("tiles", "folder of satellite tiles made by `ros2-loc tiles build`; starts cross_view_localizer", ""),
+        Argument("pipeline", "of map_localizer: fast, default, or a YAML file like those in config/pipelines", "fast"),
+        Argument("cross_view_pipeline", "of cross_view_localizer: cross_view, or a YAML file like it", "cross_view"),
         Argument("bag", "a rosbag2 to play; none: the camera of a running robot", ""),
         Argument("rate", "how fast the bag is played: 1.0 as it was recorded", "1.0"),
         Argument("start_s", "where in the bag to start, s after its first message", "0.0"),
@@ -115,14 +123,17 @@ LOCALIZE = Graph(
         Argument("image_transport", "compressed: CompressedImage on <image_topic>/compressed; raw: Image", "raw", ("raw", "compressed")),
         Argument("image_topic", "topic of the camera's images", "camera/image_raw"),
         Argument("camera_info_topic", "topic of the camera's calibration", "camera/camera_info"),
-        Argument("odometry_topic", "topic of the odometry (nav_msgs/Odometry); may be silent", "odom"),
+        Argument("odometry_topic", "topic of the odometry (nav_msgs/Odometry); with a map alone it may be silent", "odom"),
+        Argument("heading", "where cross_view_localizer knows north from: imu, or an odometry that does", "imu", ("imu", "odometry")),
+        Argument("imu_topic", "topic of the Imu with orientation (REP-145: east-north-up)", "imu/data"),
+        Argument("fix_topic", "topic of satellite positions (NavSatFix) that help cross_view_localizer when they come", ""),
         Argument("record", "folder to write the poses to when the run ends: JSON with covariances and rejections, TUM trajectories", ""),
         Argument("record_overlays", "keep the localizer's pictures there as well", "false", ("true", "false")),
         Argument("node_config", "folder with the nodes' YAML files; to change frames, rates or QoS, copy config/nodes and say where", ""),
         Argument("log_level", "what the nodes log", "info", ("debug", "info", "warn", "error")),
     ),
     nodes=(
-        NodeSpec("map_server", "map_server", parameters={"map": Ref("map"), **_SIM_TIME}),
+        NodeSpec("map_server", "map_server", parameters={"map": Ref("map"), "tiles": Ref("tiles"), **_SIM_TIME}),
         NodeSpec(
             "map_localizer",
             "map_localizer",
@@ -132,6 +143,27 @@ LOCALIZE = Graph(
                 "camera/camera_info": Ref("camera_info_topic"),
                 "odom": Ref("odometry_topic"),
             },
+            when=IsSet("map"),
+        ),
+        NodeSpec(
+            "cross_view_localizer",
+            "cross_view_localizer",
+            parameters={
+                "map": Ref("map"),
+                "tiles": Ref("tiles"),
+                "cross_view_pipeline": Ref("cross_view_pipeline"),
+                "image_transport": Ref("image_transport"),
+                "heading": Ref("heading"),
+                "fix_topic": Ref("fix_topic"),
+                **_SIM_TIME,
+            },
+            remappings={
+                "camera/image_raw": Ref("image_topic"),
+                "camera/camera_info": Ref("camera_info_topic"),
+                "odom": Ref("odometry_topic"),
+                "imu/data": Ref("imu_topic"),
+            },
+            when=IsSet("tiles"),
         ),
         NodeSpec(
             "pose_fusion",
@@ -174,6 +206,7 @@ LOCALIZE = Graph(
             required=False,
         ),
     ),
+    any_of=("map", "tiles"),
 )
 
 
@@ -181,7 +214,7 @@ def fill(graph: Graph, given: Mapping[str, str]) -> dict[str, str]:
     """Every argument of the graph with its value: what is given, else the default.
 
     Raises:
-        ConfigError: an unknown argument, one that is missing, or a value that is none of the choices.
+        ConfigError: an unknown argument, one that is missing (or all of which one is needed), or a value that is none of the choices.
     """
     known = {argument.name: argument for argument in graph.arguments}
     for name in given:
@@ -200,6 +233,9 @@ def fill(graph: Graph, given: Mapping[str, str]) -> dict[str, str]:
         if argument.choices and value not in argument.choices:
             raise ConfigError(f"{argument.name}:={value} is none of {', '.join(argument.choices)}: {argument.description}")
         values[argument.name] = value
+    if graph.any_of and not any(values[name] for name in graph.any_of):
+        choices = "; ".join(f"{name}:=... ({known[name].description})" for name in graph.any_of)
+        raise ConfigError(f"none of these is given, and one is needed: {choices}")
     return values
 
 
@@ -218,7 +254,7 @@ def processes(graph: Graph, given: Mapping[str, str]) -> tuple[Process, ...]:
     contained = _flag(values[graph.flag_of_container])
     nodes = [node for node in graph.nodes if _wanted(node, values) and not (contained and node.contained)]
     if contained:
-        nodes.insert(0, graph.container())
+        nodes.insert(0, graph.container(lambda node: _wanted(node, values)))
     return tuple(_process(graph, node, values) for node in nodes)
 
 
@@ -301,7 +337,12 @@ def _flag(text: str) -> bool:
 
 def _check_paths(values: Mapping[str, str]) -> None:
     """Say what is missing before a node has been started, not by four of them dying."""
-    remedies = {"map": "no such map folder: build one with `ros2-loc map build`", "bag": "no such bag", "node_config": "no such folder"}
+    remedies = {
+        "map": "no such map folder: build one with `ros2-loc map build`",
+        "tiles": "no such folder of tiles: make one with `ros2-loc tiles build`",
+        "bag": "no such bag",
+        "node_config": "no such folder",
+    }
     for name, what in remedies.items():
         if values[name] and not Path(values[name]).exists():
             raise ConfigError(f"{name}:={values[name]}: {what}")

@@ -96,8 +96,13 @@ def pose_from_transform(message: Any) -> Pose:
     return _pose(message.translation, message.rotation)
 
 
+def pose_from_orientation(orientation: Any) -> Pose:
+    """The pure rotation of a geometry_msgs/Quaternion; raises as `pose_from_message`."""
+    return _pose(None, orientation)
+
+
 def _pose(position: Any, orientation: Any) -> Pose:
-    translation = np.array([position.x, position.y, position.z])
+    translation = np.zeros(3) if position is None else np.array([position.x, position.y, position.z])
     quaternion = np.array([orientation.x, orientation.y, orientation.z, orientation.w])
     if not (np.isfinite(translation).all() and np.isfinite(quaternion).all()):
         raise DataError(f"pose refused: position {translation.tolist()}, quaternion {quaternion.tolist()} are not all finite")

@@ -18,13 +18,14 @@ from ros2_loc.ros.node_base import NodeBase, run
 NODES = {
     "map_server": "ros2_loc.ros.map_server_node:MapServer",
     "map_localizer": "ros2_loc.ros.map_localizer_node:MapLocalizerNode",
+    "cross_view_localizer": "ros2_loc.ros.cross_view_localizer_node:CrossViewLocalizerNode",
     "pose_fusion": "ros2_loc.ros.pose_fusion_node:PoseFusionNode",
 }
 
 
 def main() -> int:
     """Run the nodes that the command line names until told to stop."""
-    names = remove_ros_args(sys.argv)[1:]
+    names = [name for name in remove_ros_args(sys.argv)[1:] if name]  # a launch file says "" where a node is not wanted
     try:
         return run([node_class(name) for name in names or NODES])
     except ConfigError as error:

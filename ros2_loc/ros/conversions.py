@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, NavSatFix, NavSatStatus
 from std_msgs.msg import Header
 
-from ros2_loc.core.geodesy import GeoOrigin, geodetic_from_enu
+from ros2_loc.core.geodesy import GeoOrigin, enu_from_ecef_rotation, geodetic_from_ecef, geodetic_from_enu
 from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import PoseEstimate, Rejection
 from ros2_loc.errors import DataError, GeometryError, MissingDependencyError
@@ -57,6 +57,16 @@ def stamp_from_ns(stamp_ns: int) -> Time:
 def header(stamp_ns: int, frame_id: str) -> Header:
     """std_msgs/Header."""
     return Header(stamp=stamp_from_ns(stamp_ns), frame_id=frame_id)
+
+
+def require_frame(what: str, frame: str, wanted: str) -> None:
+    """Refuse what is given in another frame.
+
+    Raises:
+        DataError: which it is and which it should be.
+    """
+    if frame.lstrip("/") != wanted:
+        raise DataError(f"{what} refused: its frame is {frame!r}, not {wanted!r}; send it in {wanted!r} or set the node's parameter")
 
 
 # --- images and cameras
@@ -176,6 +186,20 @@ def fix_from_estimate(estimate: PoseEstimate, origin: GeoOrigin, enu_from_map: P
     message.position_covariance = (rotation @ estimate.covariance[:3, :3] @ rotation.T).ravel()
     message.position_covariance_type = NavSatFix.COVARIANCE_TYPE_KNOWN
     return message
+
+
+def origin_from_earth(earth_from_map: Pose) -> tuple[GeoOrigin, Pose]:
+    """Where the map's frame lies on the earth and how it is turned against east, north, up there (`enu_from_map`, a pure rotation).
+
+    Args:
+        earth_from_map: REP 105's transform, earth-centred and earth-fixed.
+
+    Raises:
+        GeometryError: that is no place on the earth.
+    """
+    lat_deg, lon_deg, alt_m = (float(v) for v in geodetic_from_ecef(earth_from_map.translation))
+    origin = GeoOrigin(lat_deg, lon_deg, alt_m)
+    return origin, Pose(enu_from_ecef_rotation(lat_deg, lon_deg) @ earth_from_map.rotation, np.zeros(3))
 
 
 # --- what a localizer says

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +19,7 @@ from ros2_loc.localization.pipeline import load_pipeline
 from ros2_loc.mapping.sparse_map import SparseMap
 from ros2_loc.ros import conversions, qos
 from ros2_loc.ros.diagnostics import Level, RateMeter, Report
+from ros2_loc.ros.frame_statistics import FrameStatistics
 from ros2_loc.ros.frames import FrameBuilder
 from ros2_loc.ros.mailbox import Worker
 from ros2_loc.ros.node_base import BaseParameters, NodeBase, one_line, run
@@ -70,7 +69,7 @@ class MapLocalizerNode(NodeBase):
         self._map = SparseMap.load(p.map)
         self._localizer = MapLocalizer(self._map, load_pipeline(p.pipeline), p.device)
         self._state_names = {getattr(self._messages.LocalizationStatus, state.name): state.value for state in FusionState}
-        self._statistics = _Statistics()
+        self._statistics = FrameStatistics()
         self._pose_publisher = self.publish(PoseWithCovarianceStamped, "localization/map_pose", qos.RESULT)
         self._status_publisher = self.publish(self._messages.LocalizationStatus, "localization/status", qos.RESULT)
         self._places_publisher = self.publish(self._messages.RetrievedPlaces, "localization/places", qos.RESULT)
@@ -138,7 +137,7 @@ class MapLocalizerNode(NodeBase):
         localization = Localization(frame) if isinstance(frame, Rejection) else self._localize(frame)
         if epoch != self._epoch:  # time jumped or the node was deactivated meanwhile
             return
-        self._statistics.add(localization, time.perf_counter() - received_s)
+        self._statistics.add(localization.result, localization.stage_s, time.perf_counter() - received_s)
         self._publish_result(localization)
         if isinstance(frame, Frame) and self._overlay_publisher.get_subscription_count():
             overlay = self._overlay(frame, localization)
@@ -190,57 +189,6 @@ class MapLocalizerNode(NodeBase):
         if not self._frames.is_calibrated:
             return Report(Level.ERROR, f"no camera_info on {self.resolve_topic_name('camera/camera_info')}", values)
         return Report(Level.OK, f"{values['image rate (Hz)']:.1f} images/s", values)
-
-
-class _Statistics:
-    """What became of the frames, for /diagnostics. Any thread may add and ask."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._frames = RateMeter()
-        self._accepted, self._rejected = 0, Counter[str]()
-        self._recent: deque[bool] = deque(maxlen=20)
-        self._stages: deque[dict[str, float]] = deque(maxlen=20)
-        self._latencies_s: deque[float] = deque(maxlen=20)
-        self._last: Localization | None = None
-
-    def add(self, localization: Localization, latency_s: float) -> None:
-        """Count one frame; latency from the arrival of the image to its result."""
-        accepted = isinstance(localization.result, PoseEstimate)
-        self._frames.tick()
-        with self._lock:
-            self._last = localization
-            self._recent.append(accepted)
-            self._latencies_s.append(latency_s)
-            self._stages.append(localization.stage_s)
-            self._accepted += accepted
-            if isinstance(localization.result, Rejection):
-                self._rejected[localization.result.reason.value] += 1
-
-    def report(self) -> Report:
-        """WARN when most of the last frames were rejected."""
-        with self._lock:
-            if self._last is None:
-                return Report(Level.OK, "no image yet")
-            values: dict[str, Any] = {
-                "rate (Hz)": self._frames.rate_hz,
-                "latency (s)": sum(self._latencies_s) / len(self._latencies_s),
-                "accepted": self._accepted,
-                **{f"rejected: {reason}": count for reason, count in sorted(self._rejected.items())},
-                **{f"stage {name} (s)": seconds for name, seconds in self._mean_stages().items()},
-            }
-            result = self._last.result
-            share = sum(self._recent) / len(self._recent)
-        if isinstance(result, PoseEstimate):
-            values |= {"inliers": result.num_inliers, "sigma (m)": result.sigma_m, "sigma (rad)": result.sigma_rad}
-        else:
-            values |= {"last rejection": f"{result.reason.value}: {result.detail}"}
-        text = f"{share:.0%} of the last {len(self._recent)} images localized"
-        return Report(Level.OK if share >= 0.5 else Level.WARN, text, values)
-
-    def _mean_stages(self) -> dict[str, float]:
-        names = dict.fromkeys(name for stages in self._stages for name in stages)
-        return {name: sum(s.get(name, 0.0) for s in self._stages) / len(self._stages) for name in names}
 
 
 def main() -> int:

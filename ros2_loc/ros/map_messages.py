@@ -1,4 +1,4 @@
-"""A map as RViz shows it: its points, its places, and where it lies on the earth."""
+"""A map as RViz shows it: its points, its places, the imagery below it, and where it lies on the earth."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ros2_loc.core.pose import Pose
 from ros2_loc.ros.conversions import header, pose_to_message
 
 if TYPE_CHECKING:
+    from ros2_loc.mapping.mosaic import Mosaic, StoredMosaic
     from ros2_loc.mapping.sparse_map import SparseMap
 
 _FRUSTUM_COLOUR = ColorRGBA(r=0.25, g=0.65, b=1.0, a=0.7)
@@ -54,6 +55,29 @@ def place_markers(sparse_map: SparseMap, stamp_ns: int, frame_id: str) -> Marker
     for marker in markers:
         marker.header = header(stamp_ns, frame_id)
     return MarkerArray(markers=[Marker(header=header(stamp_ns, frame_id), action=Marker.DELETEALL), *markers])
+
+
+def mosaic_points(
+    mosaic: Mosaic | StoredMosaic, metres_per_point: float, max_points: int
+) -> tuple[NDArray[np.float64], NDArray[np.uint8], float]:
+    """The imagery as coloured points on the ground (z = 0), one for each square of it that is known.
+
+    Args:
+        mosaic: the imagery; it is read once, reduced.
+        metres_per_point: side of a square, at least a pixel of the imagery.
+        max_points: larger squares where there would be more.
+
+    Returns:
+        (N, 3) m east, north, up; (N, 3) uint8 RGB; the side of a square, m.
+    """
+    (width, height), pixel_m = mosaic.size_px, mosaic.metres_per_px
+    factor = max(round(metres_per_point / pixel_m), int(np.ceil(np.sqrt(width * height / max_points))), 1)
+    factor = min(factor, width, height)
+    rgb, known = mosaic.window(0, 0, width // factor * factor, height // factor * factor, factor)
+    rows, columns = np.nonzero(known >= 128)
+    side_m = factor * pixel_m
+    east, north = mosaic.west_m + (columns + 0.5) * side_m, mosaic.north_m - (rows + 0.5) * side_m
+    return np.column_stack([east, north, np.zeros(len(rows))]), rgb[rows, columns], side_m
 
 
 def earth_from_map(origin: GeoOrigin, enu_from_map: Pose) -> Pose:

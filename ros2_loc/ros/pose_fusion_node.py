@@ -17,11 +17,13 @@ import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry, Path
 from rclpy.time import Time
+from sensor_msgs.msg import NavSatFix
 from std_srvs.srv import Trigger
 
+from ros2_loc.core.geodesy import GeoOrigin
 from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import PoseEstimate, RejectionReason
-from ros2_loc.errors import DataError, Ros2LocError
+from ros2_loc.errors import Ros2LocError
 from ros2_loc.localization.fusion import FusionState, GateResult, PoseFusion
 from ros2_loc.localization.odometry_buffer import OdometryEvent
 from ros2_loc.localization.pipeline import load_pipeline
@@ -30,7 +32,7 @@ from ros2_loc.ros.conversions import OdometrySample
 from ros2_loc.ros.diagnostics import Level, RateMeter, Report
 from ros2_loc.ros.node_base import BaseParameters, NodeBase, one_line, run
 from ros2_loc.ros.params import parameter
-from ros2_loc.ros.tf import TransformBroadcaster, TransformException, TransformReader
+from ros2_loc.ros.tf import TFMessage, TransformBroadcaster, TransformException, TransformReader
 
 _ADVANCE_S = 0.5
 _PATH_S = 1.0
@@ -42,12 +44,16 @@ class PoseFusionParameters(BaseParameters):
     """Parameters of pose_fusion."""
 
     pipeline: str = parameter("fast", "pipeline whose section `fusion` holds gate, consensus and drift: a name or a YAML file")
-    estimate_topics: tuple[str, ...] = parameter(("localization/map_pose",), "topics of the localizers (PoseWithCovarianceStamped)")
+    estimate_topics: tuple[str, ...] = parameter(
+        ("localization/map_pose", "localization/cross_view_pose"),
+        "topics of the localizers (PoseWithCovarianceStamped); `cross_view_pose` is `cross_view` in the pipeline's fusion.sources",
+    )
     odometry: str = parameter("topic", "from nav_msgs/Odometry on `odom`, from TF, or none", choices=("topic", "tf", "none"))
     odometry_reliability: str = parameter("reliable", "QoS of the odometry subscription", choices=qos.RELIABILITIES)
     map_frame: str = parameter("map", "frame of the map")
     odom_frame: str = parameter("odom", "frame of the odometry; TF map->odom is published for it")
     base_frame: str = parameter("base_link", "frame whose pose is estimated")
+    earth_frame: str = parameter("earth", "parent of the map on TF where it is georeferenced: then there is localization/fix")
     publish_tf: bool = parameter(True, "publish TF map->odom; false where another node does")
     publish_rate_hz: float = parameter(20.0, "pose and TF go out with the odometry, at most so often, Hz", minimum=0.1, maximum=1000.0)
     transform_tolerance_s: float = parameter(
@@ -72,6 +78,7 @@ class PoseFusionNode(NodeBase):
         self._config = load_pipeline(p.pipeline).fusion
         self._pose_publisher = self.publish(PoseWithCovarianceStamped, "localization/pose", qos.RESULT)
         self._odometry_publisher = self.publish(Odometry, "localization/odometry", qos.RESULT)
+        self._fix_publisher = self.publish(NavSatFix, "localization/fix", qos.RESULT)
         self._path_publisher = self.publish(Path, "localization/path", qos.LATCHED)
         self._state_publisher = self.publish(self._messages.LocalizationStatus, "localization/state", qos.LATCHED)
         if p.publish_tf:
@@ -86,9 +93,11 @@ class PoseFusionNode(NodeBase):
         self._said_state: FusionState | None = None
         self._estimates, self._odometry_rate = RateMeter(), RateMeter()
         self._counts: Counter[str] = Counter()
+        self._georeference: tuple[GeoOrigin, Pose] | None = None
         self._start_anew()
         for topic in p.estimate_topics:
-            self.subscribe(PoseWithCovarianceStamped, topic, partial(self._on_estimate, topic), qos.RESULT)
+            self.subscribe(PoseWithCovarianceStamped, topic, partial(self._on_estimate, source_name(topic)), qos.RESULT)
+        self.subscribe(TFMessage, "/tf_static", self._on_static_transforms, qos.TF_STATIC)
         if p.odometry == "topic":
             self.subscribe(Odometry, "odom", self._on_odometry, qos.odometry_qos(p.odometry_reliability))
         if p.odometry == "tf":
@@ -110,22 +119,22 @@ class PoseFusionNode(NodeBase):
 
     # --- callbacks
 
-    def _on_estimate(self, topic: str, message: PoseWithCovarianceStamped) -> None:
-        estimate = conversions.estimate_from_message(message, source=topic)
-        self._require_frame("pose", message.header.frame_id, self.params.map_frame)
+    def _on_estimate(self, source: str, message: PoseWithCovarianceStamped) -> None:
+        estimate = conversions.estimate_from_message(message, source)
+        conversions.require_frame("pose", message.header.frame_id, self.params.map_frame)
         self._estimates.tick()
         self._note_time(estimate.stamp_ns)
         result = self._fusion.add_estimate(estimate)
-        self._counts[result.reason] += 1
+        self._counts[f"of {source} {result.reason}"] += 1
         self._say_result(estimate, result)
         if result.accepted:
             self._publish(max(estimate.stamp_ns, self._newest_ns) if self._fusion.map_from_odom is not None else estimate.stamp_ns)
 
     def _on_odometry(self, message: Odometry) -> None:
         sample = conversions.odometry_from_message(message)
-        self._require_frame("odometry", message.header.frame_id, self.params.odom_frame)
+        conversions.require_frame("odometry", message.header.frame_id, self.params.odom_frame)
         if message.child_frame_id:
-            self._require_frame("odometry's child", message.child_frame_id, self.params.base_frame)
+            conversions.require_frame("odometry's child", message.child_frame_id, self.params.base_frame)
         self._take_odometry(sample)
 
     def _poll_odometry(self) -> None:
@@ -152,9 +161,15 @@ class PoseFusionNode(NodeBase):
         if (sample.stamp_ns - self._published_ns) * 1e-9 >= 0.999 / self.params.publish_rate_hz:
             self._publish(sample.stamp_ns)
 
+    def _on_static_transforms(self, message: TFMessage) -> None:
+        p: PoseFusionParameters = self.params
+        for transform in message.transforms:
+            if (transform.header.frame_id.lstrip("/"), transform.child_frame_id.lstrip("/")) == (p.earth_frame, p.map_frame):
+                self._georeference = conversions.origin_from_earth(conversions.pose_from_transform(transform.transform))
+
     def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
         try:
-            self._require_frame("initial pose", message.header.frame_id, self.params.map_frame)
+            conversions.require_frame("initial pose", message.header.frame_id, self.params.map_frame)
             given = conversions.initial_pose_from_message(message)
             self._fusion.initialize(given.stamp_ns, given.pose, given.covariance)
         except Ros2LocError as error:
@@ -187,11 +202,6 @@ class PoseFusionNode(NodeBase):
         if stamp_ns > self._newest_ns:
             self._newest_ns, self._newest_s = stamp_ns, time.monotonic()
 
-    @staticmethod
-    def _require_frame(what: str, frame: str, wanted: str) -> None:
-        if frame.lstrip("/") != wanted:
-            raise DataError(f"{what} refused: its frame is {frame!r}, not {wanted!r}; send it in {wanted!r} or set the node's parameter")
-
     # --- what is published
 
     def _publish(self, stamp_ns: int) -> None:
@@ -204,6 +214,8 @@ class PoseFusionNode(NodeBase):
         self._pose_publisher.publish(conversions.estimate_to_message(estimate, p.map_frame))
         if self._odometry_publisher.get_subscription_count():
             self._odometry_publisher.publish(conversions.odometry_to_message(estimate, p.map_frame, p.base_frame))
+        if self._georeference is not None and self._fix_publisher.get_subscription_count():
+            self._fix_publisher.publish(conversions.fix_from_estimate(estimate, *self._georeference, p.base_frame))
         self._extend_path(estimate)
         if p.publish_tf and (map_from_odom := self._fusion.map_from_odom) is not None:
             # Never dated before one that was sent already: in tf2 that one would go on holding for all later times.
@@ -270,6 +282,11 @@ class PoseFusionNode(NodeBase):
         if p.odometry != "none" and (age_s is None or age_s > _SILENT_S):
             return Report(Level.WARN, f"{state.name}, no odometry: poses only, no TF map->{p.odom_frame}", values)
         return Report(Level.OK if state is FusionState.TRACKING else Level.WARN, state.name, values)
+
+
+def source_name(topic: str) -> str:
+    """What the pipeline's `fusion.sources` calls the localizer that publishes on a topic: `localization/map_pose` is `map`."""
+    return topic.rpartition("/")[2].removesuffix("_pose")
 
 
 def main() -> int:

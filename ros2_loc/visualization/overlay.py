@@ -95,15 +95,15 @@ def _draw_bar(picture: Image, top: int, line_px: int, scale: float, status: Over
     cv2.rectangle(picture, (0, top), (w - 1, top + max(round(3 * scale), 2) - 1), accent, -1)
     x, first, second = margin, top + line_px, top + 2 * line_px
     if status.state:
-        x = _text(picture, status.state.upper(), x, first, scale, accent, bold=True) + 2 * margin
-    _text(picture, _fitting(_result_text(status), w - x - margin, scale), x, first, scale, _WHITE)
+        x = draw_words(picture, status.state.upper(), x, first, scale, accent, bold=True) + 2 * margin
+    draw_words(picture, _fitting(_result_text(status), w - x - margin, scale), x, first, scale, _WHITE)
     times = "  ".join(f"{name} {1000 * seconds:.0f}" for name, seconds in status.stage_s.items())
     total = f"{1000 * sum(status.stage_s.values()):.0f} ms" if status.stage_s else ""
     small = 0.8 * scale
     right = w - margin - _width(total, small) if total else w
-    _text(picture, total, right, second, small, _WHITE)
+    draw_words(picture, total, right, second, small, _WHITE)
     left = "   ".join(filter(None, [f"place {status.place}" if status.place else "", times]))
-    _text(picture, _fitting(left, right - 2 * margin, small), margin, second, small, _SOFT)
+    draw_words(picture, _fitting(left, right - 2 * margin, small), margin, second, small, _SOFT)
 
 
 def _result_text(status: OverlayStatus) -> str:
@@ -116,7 +116,7 @@ def _result_text(status: OverlayStatus) -> str:
     return f"{result.num_inliers}{matches} inliers   sigma {sigma}, {np.degrees(result.sigma_rad):.2f} deg"
 
 
-def _text(picture: Image, text: str, x: int, y: int, scale: float, color: Color, bold: bool = False) -> int:
+def draw_words(picture: Image, text: str, x: int, y: int, scale: float, color: Color, bold: bool = False) -> int:
     """Draws ASCII (all that OpenCV's fonts have) and returns where it ends."""
     text = text.encode("ascii", "replace").decode()
     cv2.putText(picture, text, (x, y), _FONT, 0.6 * scale, color, 2 if bold else 1, cv2.LINE_AA)

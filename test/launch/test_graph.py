@@ -17,7 +17,6 @@ from ros2_loc.errors import ConfigError
 from ros2_loc.graph import LOCALIZE, NodeSpec, Ref
 from ros2_loc.supervisor import Process
 
-NODES = ("map_server", "map_localizer", "pose_fusion", "bag_player")
 OURS = [node for node in LOCALIZE.nodes if node.package == "ros2_loc"]
 
 
@@ -49,6 +48,29 @@ def test_without_a_bag_the_nodes_of_a_robot(given: dict[str, str]) -> None:
     assert all(process.required and not process.ends_run for process in processes.values())
 
 
+def test_tiles_bring_the_cross_view_localizer_with_a_map_or_without(given: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "tiles").mkdir()
+    tiles = {"tiles": str(tmp_path / "tiles")}
+    alone = named(graph.processes(LOCALIZE, {**tiles, "heading": "odometry", "imu_topic": "/xsens/imu"}))
+    assert list(alone) == ["map_server", "cross_view_localizer", "pose_fusion"]
+    assert parameters(alone["cross_view_localizer"]) == {
+        "map": "",
+        **tiles,
+        "cross_view_pipeline": "cross_view",
+        "image_transport": "raw",
+        "heading": "odometry",
+        "fix_topic": "",
+        "use_sim_time": False,
+    }
+    assert parameters(alone["map_server"]) == {"map": "", **tiles, "use_sim_time": False}
+    assert "imu/data:=/xsens/imu" in alone["cross_view_localizer"].command
+    both = named(graph.processes(LOCALIZE, {**given, **tiles}))
+    assert list(both) == ["map_server", "map_localizer", "cross_view_localizer", "pose_fusion"]
+    assert parameters(both["cross_view_localizer"])["map"] == given["map"]
+    (container,) = graph.processes(LOCALIZE, {**tiles, "container": "true"})
+    assert container.command[3:6] == ("map_server", "cross_view_localizer", "pose_fusion")
+
+
 def test_a_bag_brings_player_and_simulated_time(given: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "bag").mkdir()
     processes = named(graph.processes(LOCALIZE, {**given, "bag": str(tmp_path / "bag"), "rate": "0.5", "rviz": "true"}))
@@ -63,16 +85,16 @@ def test_a_bag_brings_player_and_simulated_time(given: dict[str, str], tmp_path:
 
 
 def test_the_container_holds_the_nodes_with_all_their_parameters(given: dict[str, str], tmp_path: Path) -> None:
-    arguments = {**given, "container": "true", "bag": str(tmp_path), "odometry_topic": "wheels"}
+    arguments = {**given, "tiles": str(tmp_path), "container": "true", "bag": str(tmp_path), "odometry_topic": "wheels"}
     apart = named(graph.processes(LOCALIZE, {**arguments, "container": "false"}))
     processes = named(graph.processes(LOCALIZE, arguments))
     assert list(processes) == ["localization_container", "bag_player"]
     container = processes["localization_container"]
-    assert container.command[3:6] == ("map_server", "map_localizer", "pose_fusion")
-    together = {k: v for name in container.command[3:6] for k, v in parameters(apart[name]).items()}
+    assert container.command[3:7] == ("map_server", "map_localizer", "cross_view_localizer", "pose_fusion")
+    together = {k: v for name in container.command[3:7] for k, v in parameters(apart[name]).items()}
     assert parameters(container) == together and "odom:=wheels" in container.command
     files = [Path(b).name for a, b in zip(container.command, container.command[1:], strict=False) if a == "--params-file"]
-    assert files == ["map_server.yaml", "map_localizer.yaml", "pose_fusion.yaml"]
+    assert files == ["map_server.yaml", "map_localizer.yaml", "cross_view_localizer.yaml", "pose_fusion.yaml"]
 
 
 def test_nodes_in_the_container_do_not_contradict_each_other() -> None:
@@ -90,7 +112,9 @@ def test_topics_are_remapped(given: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"map": ""}, "map:=... is missing: folder of a map"),
+        ({"map": ""}, "none of these is given, and one is needed: map:=... (folder of a map"),
+        ({"tiles": "/no/such/tiles"}, "tiles:=/no/such/tiles: no such folder of tiles: make one with `ros2-loc tiles build`"),
+        ({"heading": "stars"}, "heading:=stars is none of imu, odometry"),
         ({"map": "/no/such/map"}, "map:=/no/such/map: no such map folder: build one with `ros2-loc map build`"),
         ({"bag": "/no/such/bag"}, "bag:=/no/such/bag: no such bag"),
         ({"rvis": "true"}, "there is no argument 'rvis'; did you mean 'rviz'?"),

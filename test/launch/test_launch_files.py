@@ -39,7 +39,7 @@ def described(actions: list[Any], arguments: dict[str, str]) -> dict[str, dict[s
             "files": [fake.text(p, arguments) for p in node.options["parameters"] if not isinstance(p, dict)],
             "parameters": {k: fake.typed(v, arguments) for p in node.options["parameters"] if isinstance(p, dict) for k, v in p.items()},
             "remappings": {a: b for a, t in node.options["remappings"] if (b := fake.text(t, arguments)) != a},
-            "arguments": [fake.text(a, arguments) for a in node.options["arguments"]],
+            "arguments": [told for a in node.options["arguments"] if (told := fake.text(a, arguments))],
             "required": bool(node.options["on_exit"]),
         }
         for node in nodes
@@ -75,9 +75,10 @@ CHOICES = {
 }
 
 
+@pytest.mark.parametrize("where", [("map",), ("tiles",), ("map", "tiles")], ids="-".join)
 @pytest.mark.parametrize("chosen", list(itertools.product(*CHOICES.values())), ids=lambda chosen: "-".join(c or "_" for c in chosen))
-def test_launch_file_and_run_start_the_same(launch: Any, tmp_path: Path, chosen: tuple[str, ...]) -> None:
-    given = {"map": str(tmp_path), "image_transport": "compressed"}
+def test_launch_file_and_run_start_the_same(launch: Any, tmp_path: Path, chosen: tuple[str, ...], where: tuple[str, ...]) -> None:
+    given = {name: str(tmp_path) for name in where} | {"image_transport": "compressed"}
     given |= {name: value for name, value in zip(CHOICES, chosen, strict=True) if value}
     if "bag" in given:
         given["bag"] = str(tmp_path)

@@ -19,6 +19,7 @@ TYPES = {
     "Odometry": "Odometry",
     "Image": "Image",
     "Camera": "Image",
+    "Map": "OccupancyGrid",
     "SetInitialPose": "PoseWithCovarianceStamped",
 }
 LATCHED_DURABILITY = "Transient Local"
@@ -60,7 +61,8 @@ def test_displays_show_what_the_nodes_publish(config: Any, checkout: Path) -> No
         assert (durability == LATCHED_DURABILITY) is ("LATCHED" in qos), topic
         assert display["Topic"]["Reliability Policy"] == "Reliable"
     ours = {"matches_image", "path", "pose", "map_pose", "place_poses"}
-    wanted = {"/map/points", "/map/places", *(f"/localization/{name}" for name in ours)}
+    of_tiles = {"cross_view_pose", "belief", "belief_modes", "overhead_image"}
+    wanted = {"/map/points", "/map/places", "/map/mosaic", *(f"/localization/{name}" for name in ours | of_tiles)}
     assert wanted <= set(shown)
 
 
