@@ -19,6 +19,7 @@ VERBS = {
     "demo": "map and localize a synthetic town, or KITTI, through the real nodes",
     "convert": "turn recordings of others into rosbag2",
     "map": "build, show, check and export maps",
+    "tiles": "build, show and check satellite tiles",
     "localize": "localize a recording offline, without ROS",
     "run": "start the nodes, as localize.launch.py does",
     "play": "play a rosbag2 onto its topics",

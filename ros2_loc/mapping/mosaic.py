@@ -9,8 +9,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ros2_loc.core.geodesy import GeoOrigin
 from ros2_loc.errors import DataError
-from ros2_loc.io.imagery.geotiff import read_window
+from ros2_loc.io.files import atomic_path
+from ros2_loc.io.imagery.geotiff import BLOCK_PX, geotiff_writer, read_window
 from ros2_loc.mapping import resampling
 
 Bounds = tuple[float, float, float, float]
@@ -120,6 +122,20 @@ class StoredMosaic:
         """All of it in memory, for whoever crops a lot."""
         rgb, alpha = self.window(0, 0, *self.size_px)
         return Mosaic(rgb, alpha >= _VALID_ALPHA, self.west_m, self.north_m, self.metres_per_px)
+
+
+def store(mosaic: Mosaic, path: Path, origin: GeoOrigin) -> StoredMosaic:
+    """Write a picture as GeoTIFF, in one step of the file system.
+
+    Raises:
+        DataError: it can't be written.
+    """
+    width, height = mosaic.size_px
+    corner = (mosaic.west_m, mosaic.north_m)
+    with atomic_path(path) as draft, geotiff_writer(draft, mosaic.size_px, corner, mosaic.metres_per_px, origin) as writer:
+        for row in range(0, height, BLOCK_PX):
+            writer.write(0, row, *mosaic.window(0, row, width, min(BLOCK_PX, height - row)))
+    return StoredMosaic(path, mosaic.size_px, mosaic.west_m, mosaic.north_m, mosaic.metres_per_px)
 
 
 def crop(

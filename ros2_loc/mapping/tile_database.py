@@ -24,8 +24,7 @@ from ros2_loc.core.pose import Array
 from ros2_loc.core.types import Tile, TileDescriptors
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.io.files import atomic_path, read_text, sha256
-from ros2_loc.io.imagery.geotiff import BLOCK_PX, geotiff_writer
-from ros2_loc.mapping.mosaic import Bounds, Mosaic, StoredMosaic
+from ros2_loc.mapping.mosaic import Bounds, Mosaic, StoredMosaic, store
 from ros2_loc.mapping.sparse_map import MapFrame, SparseMap
 from ros2_loc.mapping.tile_layout import TileLayout, tile_centres
 from ros2_loc.retrieval.tile_index import TileIndex
@@ -98,12 +97,8 @@ class TileDatabase:
         """The same tiles with descriptors of all of them.
 
         Raises:
-            DataError: another number of tiles, or a descriptor that is not finite.
+            DataError: another number of tiles.
         """
-        bad = ~np.isfinite(descriptors.features).all(axis=(1, 2, 3)) | ~np.isfinite(descriptors.uncertainty).all(axis=(1, 2))
-        if bad.any():
-            how_many = f"{int(bad.sum())} of {len(bad)} tiles"
-            raise DataError(f"{how_many} have descriptors that are not finite ({descriptors.encoder}): check its weights")
         return replace(self, descriptors=descriptors)
 
     def __len__(self) -> int:
@@ -221,14 +216,10 @@ class TileDatabase:
         }
 
     def _write_imagery(self, path: Path) -> None:
-        mosaic = self.mosaic
-        if isinstance(mosaic, StoredMosaic):
-            link_or_copy(mosaic.path, path)
-            return
-        with geotiff_writer(path, mosaic.size_px, (mosaic.west_m, mosaic.north_m), mosaic.metres_per_px, self.origin) as writer:
-            for row in range(0, mosaic.size_px[1], BLOCK_PX):
-                height = min(BLOCK_PX, mosaic.size_px[1] - row)
-                writer.write(0, row, *mosaic.window(0, row, mosaic.size_px[0], height))
+        if isinstance(self.mosaic, StoredMosaic):
+            link_or_copy(self.mosaic.path, path)
+        else:
+            store(self.mosaic, path, self.origin)
 
     @staticmethod
     def load(folder: str | Path, *, verify: bool = True, mosaic: bool = True) -> TileDatabase:

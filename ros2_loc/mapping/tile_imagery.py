@@ -47,12 +47,7 @@ class ImageryOnPlane:
 
     def bounds_m(self) -> Bounds:
         """(west, south, east, north) of all of it; raises DataError where its place does not exist."""
-        t = np.linspace(0.0, 1.0, _EDGE_POINTS)
-        edges = np.concatenate([np.column_stack(pair) for pair in ((t, 0 * t), (t, 0 * t + 1), (0 * t, t), (0 * t + 1, t))])
-        points = edges * self.source.size_px @ self.source.crs_from_px[:, :2].T + self.source.crs_from_px[:, 2]
-        lon, lat = self._crs_from_geodetic.transform(points[:, 0], points[:, 1], direction="INVERSE")
-        if not (np.isfinite([lon, lat]).all() and np.abs(lat).max() <= 90.0):
-            raise DataError(f"{self.source.name}: its coordinates are no places of {self.source.crs.name}: is its CRS right?")
+        lat, lon = _geodetic_edges(self.source)
         east, north = enu_from_geodetic(self._origin, lat, lon, self._origin.alt_m)[:, :2].T
         return float(east.min()), float(north.min()), float(east.max()), float(north.max())
 
@@ -95,6 +90,20 @@ class ImageryOnPlane:
         before, after = first - low, high - last
         around = ((int(before[1]), int(after[1])), (int(before[0]), int(after[0])))
         return np.pad(rgb, (*around, (0, 0))), np.pad(alpha, around)
+
+
+def middle_of(sources: Sequence[Imagery]) -> GeoOrigin:
+    """The middle of all sources, on the ellipsoid, to a tenth of a metre.
+
+    Raises:
+        DataError: coordinates that are no places on earth.
+    """
+    corner = _geodetic_edges(sources[0])
+    provisional = GeoOrigin(float(corner[0].mean()), float(corner[1].mean()))
+    boxes = np.array([ImageryOnPlane(source, provisional).bounds_m() for source in sources])
+    middle = (boxes[:, :2].min(axis=0) + boxes[:, 2:].max(axis=0)) / 2
+    lat, lon, _ = geodetic_from_enu(provisional, [*middle, 0.0])
+    return GeoOrigin(round(float(lat), 6), round(float(lon), 6))
 
 
 def plan_area(sources: Sequence[ImageryOnPlane], layout: TileLayout, bounds_m: Bounds | None) -> tuple[Bounds, float]:
@@ -151,6 +160,18 @@ def draw_imagery(
 def describe_sources(sources: Sequence[Imagery]) -> list[dict[str, object]]:
     """Their provenance, as plain values."""
     return json.loads(json.dumps([source.provenance() for source in sources]))  # type: ignore[no-any-return]
+
+
+def _geodetic_edges(source: Imagery) -> tuple[Array, Array]:
+    """(latitude, longitude) in degrees of points along the edges of a source."""
+    t = np.linspace(0.0, 1.0, _EDGE_POINTS)
+    edges = np.concatenate([np.column_stack(pair) for pair in ((t, 0 * t), (t, 0 * t + 1), (0 * t, t), (0 * t + 1, t))])
+    points = edges * source.size_px @ source.crs_from_px[:, :2].T + source.crs_from_px[:, 2]
+    geodetic_from_crs = Transformer.from_crs(source.crs, "EPSG:4326", always_xy=True)
+    lon, lat = geodetic_from_crs.transform(points[:, 0], points[:, 1])
+    if not (np.isfinite([lon, lat]).all() and np.abs(lat).max() <= 90.0 and np.abs(lon).max() <= 180.0):
+        raise DataError(f"{source.name}: its coordinates are no places of {source.crs.name}: is its CRS right?")
+    return np.asarray(lat), np.asarray(lon)
 
 
 def _stack(layers: list[tuple[Bytes, Bytes]], size_px: tuple[int, int]) -> tuple[Bytes, Bytes]:

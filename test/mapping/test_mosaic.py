@@ -29,9 +29,7 @@ def pixel_places(centre: np.ndarray, size: int, metres_per_px: float, yaw: float
     return centre + steps[None, :, None] * right - steps[:, None, None] * up
 
 
-@given(
-    st.floats(-18, 18), st.floats(-8, 8), st.sampled_from([8, 13, 40]), st.floats(0.1, 1.1), st.none() | st.floats(-np.pi, np.pi)
-)
+@given(st.floats(-18, 18), st.floats(-8, 8), st.sampled_from([8, 13, 40]), st.floats(0.1, 1.1), st.none() | st.floats(-np.pi, np.pi))
 def test_every_pixel_shows_its_place(ramp: Mosaic, east: float, north: float, size: int, metres_per_px: float, yaw: float | None) -> None:
     rgb, valid = ramp.crop((east, north), size, metres_per_px, yaw)
     places = pixel_places(np.array([east, north]), size, metres_per_px, np.pi / 2 if yaw is None else yaw)
