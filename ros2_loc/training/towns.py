@@ -1,13 +1,12 @@
-"""Synthetic towns as drives to learn from: rendered once, each drive into a folder of its own, by several processes."""
+"""Synthetic districts as drives to learn from: rendered once, each drive into a folder of its own, by several processes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,36 +18,42 @@ from ros2_loc.core.pose import BODY_FROM_OPTICAL, Pose, so3_exp
 from ros2_loc.errors import ConfigError
 from ros2_loc.io.files import atomic_path
 from ros2_loc.mapping.mosaic import Mosaic
-from ros2_loc.training.drives import CachedDrive, CrossViewDrive, cache_drive, is_cached, load_drive
-from ros2_loc.world.drive import Vehicle, make_drive, street_route
+from ros2_loc.training.drives import CachedDrive, CrossViewDrive, Progress, cache_drive, is_cached, load_drive
+from ros2_loc.world.imagery import Imagery, noon, town_mosaic
 from ros2_loc.world.layout import TownSize
 from ros2_loc.world.light import Light
 from ros2_loc.world.recording import Recording
-from ros2_loc.world.render import render_satellite
+from ros2_loc.world.routes import cross_view_camera, cross_view_mounting, district_drives
 from ros2_loc.world.town import Town
 
-Progress = Callable[[int, int], None]
+_FORMAT = 2
 
 
 class Towns:
-    """Towns of consecutive seeds: the first ones to train, the last ones to validate."""
+    """Districts of consecutive seeds: the first ones to train, the last ones to validate.
+
+    In those to train, camera, mounting and light differ from drive to drive, and the imagery from town to town; those to validate have the
+    usual camera and imagery, and the three weathers.
+    """
 
     @dataclass(frozen=True)
     class Config:
-        """What is rendered. The cameras, their mounting, and the light differ from drive to drive."""
+        """What is rendered."""
 
         first_seed: int = 1000
         count: int = 8
         validation_count: int = 1
-        drives: int = 6  # of each town
+        extent_m: float = 840.0
+        drives: int = 5  # of each town
         drive_length_m: float = 900.0
-        image_rate_hz: float = 3.0  # at 6 m/s
+        image_step_m: float = 2.5
         metres_per_px: float = 0.4  # of the picture from above
+        usual_camera: float = 0.3  # share of the drives that have it
 
         def __post_init__(self) -> None:
-            sizes = (self.drive_length_m, self.image_rate_hz, self.metres_per_px)
-            if min(self.count, self.validation_count, self.drives) < 1 or min(sizes) <= 0:
-                raise ConfigError(f"{self}: counts must be at least 1, lengths and rates positive")
+            sizes = (self.extent_m, self.drive_length_m, self.image_step_m, self.metres_per_px)
+            if min(self.count, self.validation_count, self.drives) < 1 or min(sizes) <= 0 or not 0 <= self.usual_camera <= 1:
+                raise ConfigError(f"{self}: counts must be at least 1, lengths positive, usual_camera from 0 to 1")
 
     def __init__(self, config: Config, image_px: tuple[int, int], cache: Path) -> None:
         """Nothing is rendered yet.
@@ -60,107 +65,124 @@ class Towns:
         self.config, self._image_px, self._cache = config, image_px, cache
 
     def drives(self, workers: int = 1, progress: Progress | None = None) -> tuple[list[CachedDrive], list[CachedDrive]]:
-        """Drives to train and to validate; those that the cache lacks are rendered now (minutes per town).
+        """Drives to train and to validate; those that the cache lacks are rendered now (a minute or two per town and process).
 
         Args:
-            workers: processes that render.
+            workers: processes that render, a town each.
             progress: called with (drives done, drives in all).
         """
-        seeds = range(self.config.first_seed, self.config.first_seed + self.config.count + self.config.validation_count)
-        jobs = [(self.config, self._image_px, seed, number, self._folder(seed)) for seed in seeds for number in range(self.config.drives)]
-        waiting = [job for job in jobs if not is_cached(job[4] / f"drive_{job[3]:02d}")]
-        done = len(jobs) - len(waiting)
-        for _ in _rendered(waiting, workers):
-            done += 1
+        c = self.config
+        towns = [_TownOfDrives(c.first_seed + k, k >= c.count, c, self._image_px, self._cache) for k in range(c.count + c.validation_count)]
+        done, total = 0, len(towns) * c.drives
+        for finished in _rendered(towns, workers):
+            done += finished
             if progress is not None:
-                progress(done, len(jobs))
-        found = [self._load(seed) for seed in seeds]
-        train, validate = found[: self.config.count], found[self.config.count :]
+                progress(done, total)
+        found = [town.load() for town in towns]
+        train, validate = found[: c.count], found[c.count :]
         return [drive for town in train for drive in town], [drive for town in validate for drive in town]
 
-    def _folder(self, seed: int) -> Path:
-        what = {**asdict(self.config), "image_px": self._image_px, "format": 1}
+
+@dataclass(frozen=True, slots=True)
+class _TownOfDrives:
+    """One town and its place on disk; `plain`: as a town to validate with."""
+
+    seed: int
+    plain: bool
+    config: Towns.Config
+    image_px: tuple[int, int]
+    cache: Path
+
+    @property
+    def folder(self) -> Path:
+        what = {**asdict(self.config), "image_px": self.image_px, "plain": self.plain, "format": _FORMAT}
         for name in ("first_seed", "count", "validation_count", "drives"):
             del what[name]
-        return self._cache / f"town_{seed}_{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:10]}"
+        return self.cache / f"town_{self.seed}_{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:10]}"
 
-    def _load(self, seed: int) -> list[CachedDrive]:
-        folder = self._folder(seed)
-        imagery = load_mosaic(folder / "mosaic.npz")
-        return [load_drive(folder / f"drive_{number:02d}", imagery) for number in range(self.config.drives)]
+    def render(self) -> Iterator[int]:
+        """Makes what is lacking; 1 after each drive."""
+        lacking = [k for k in range(self.config.drives) if not is_cached(self._drive(k))]
+        yield from [1] * (self.config.drives - len(lacking))
+        if not lacking:
+            return
+        cv2.setNumThreads(1)  # the workers are the parallelism
+        town = Town.generate(self.seed, TownSize.district(self.config.extent_m))
+        if not self._mosaic.exists():
+            save_mosaic(self._imagery(town), self._mosaic)
+        imagery = load_mosaic(self._mosaic)
+        for k in lacking:
+            drive = CrossViewDrive(f"town {self.seed} drive {k}", self._recording(town, k).sequence(), imagery)
+            cache_drive(drive, self._drive(k), self.image_px)
+            yield 1
+
+    def load(self) -> list[CachedDrive]:
+        """Its drives, which share the imagery."""
+        imagery = load_mosaic(self._mosaic)
+        return [load_drive(self._drive(k), imagery) for k in range(self.config.drives)]
+
+    @property
+    def _mosaic(self) -> Path:
+        return self.folder / "mosaic.npz"
+
+    def _drive(self, number: int) -> Path:
+        return self.folder / f"drive_{number:02d}"
+
+    def _imagery(self, town: Town) -> Mosaic:
+        if self.plain:
+            return town_mosaic(town, self.config.metres_per_px)
+        rng = np.random.default_rng([self.seed, 41])
+        sun = {"sun_azimuth_rad": float(rng.uniform(0, 2 * np.pi)), "sun_elevation_rad": float(rng.uniform(0.7, 1.2))}
+        return town_mosaic(town, self.config.metres_per_px, replace(noon(), **sun), imagery=Imagery.drawn(self.seed))
+
+    def _recording(self, town: Town, number: int) -> Recording:
+        c, rng = self.config, np.random.default_rng([self.seed, 43, number])
+        recording = district_drives(town, number, c.drive_length_m, image_step_m=c.image_step_m)[0]
+        height, width = self.image_px
+        usual = self.plain or rng.random() < c.usual_camera
+        return replace(
+            recording,
+            camera=cross_view_camera(width, height) if usual else drawn_camera(self.image_px, rng),
+            base_from_camera=cross_view_mounting() if usual else drawn_mounting(rng),
+            light=_WEATHERS[number % 3]() if self.plain else drawn_light(rng),
+        )
 
 
-_Job = tuple[Towns.Config, tuple[int, int], int, int, Path]
+_WEATHERS = (Light.afternoon, Light.morning, Light.overcast)
 
 
-def _rendered(jobs: list[_Job], workers: int):  # type: ignore[no-untyped-def]
-    if workers <= 1 or len(jobs) <= 1:
-        yield from map(_render, jobs)
+def _rendered(towns: list[_TownOfDrives], workers: int) -> Iterator[int]:
+    """How many drives were finished, each time that some were."""
+    if workers <= 1:
+        for town in towns:
+            yield from town.render()
         return
+    # spawn: forking a process that has threads (DDS, OpenCV, BLAS) can hang
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_render, jobs)
+        yield from pool.map(_render, towns)
 
 
-def _render(job: _Job) -> None:
-    config, image_px, seed, number, folder = job
-    cv2.setNumThreads(1)  # the workers are the parallelism
-    town = _town(seed)
-    mosaic_file = folder / "mosaic.npz"
-    if not mosaic_file.exists():
-        save_mosaic(_mosaic(town, config.metres_per_px), mosaic_file)
-    drive = CrossViewDrive(f"town {seed} drive {number}", _recording(town, config, image_px, number).sequence(), load_mosaic(mosaic_file))
-    cache_drive(drive, folder / f"drive_{number:02d}", image_px)
+def _render(town: _TownOfDrives) -> int:
+    return sum(town.render())
 
 
-@lru_cache(maxsize=1)
-def _town(seed: int) -> Town:
-    return Town.generate(seed, TownSize(columns=6, rows=6, facade_px_per_m=12.0, ground_px_per_m=8.0))
-
-
-def _mosaic(town: Town, metres_per_px: float) -> Mosaic:
-    rng = np.random.default_rng([town.seed, 41])
-    picture = render_satellite(town, metres_per_px, light=random_light(rng))
-    return Mosaic(picture.rgb, np.ones(picture.rgb.shape[:2], bool), picture.bounds_m[0], picture.bounds_m[3], metres_per_px)
-
-
-def _recording(town: Town, config: Towns.Config, image_px: tuple[int, int], number: int) -> Recording:
-    rng = np.random.default_rng([town.seed, 43, number])
-    camera, mounting = random_camera(image_px, rng), random_mounting(rng)
-    drive = make_drive(_route(town, config.drive_length_m, rng), Vehicle(lane_m=-float(rng.uniform(1.2, 2.0))), 1_000_000_000, number)
-    return Recording(town, drive, random_light(rng), camera, mounting, image_rate_hz=config.image_rate_hz, seed=number)
-
-
-def _route(town: Town, length_m: float, rng: np.random.Generator):  # type: ignore[no-untyped-def]
-    nodes = town.plan.nodes
-    nx, ny = nodes.shape[:2]
-    way = [(int(rng.integers(1, nx - 1)), int(rng.integers(1, ny - 1)))]
-    driven = 0.0
-    while driven < length_m:
-        i, j = way[-1]
-        steps = [(i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)]
-        steps = [s for s in steps if 0 < s[0] < nx - 1 and 0 < s[1] < ny - 1 and (len(way) < 2 or s != way[-2])]
-        way.append(steps[int(rng.integers(len(steps)))])
-        driven += float(np.linalg.norm(nodes[way[-1]] - nodes[way[-2]]))
-    return street_route(town.plan, way)
-
-
-def random_camera(image_px: tuple[int, int], rng: np.random.Generator) -> Camera:
-    """A pinhole camera that fills images of (height, width) px: 70 to 100 degrees across, 26 to 56 high."""
+def drawn_camera(image_px: tuple[int, int], rng: np.random.Generator) -> Camera:
+    """A pinhole camera that fills images of (height, width) px: 75 to 100 degrees across, 30 to 62 high, a quarter to half of it upward."""
     height, width = image_px
-    across, high = np.radians(rng.uniform(70, 100)), np.radians(rng.uniform(26, 56))
+    across, high = np.radians(rng.uniform(75, 100)), np.radians(rng.uniform(30, 62))
     fx, fy = width / 2 / np.tan(across / 2), height / 2 / np.tan(high / 2)
-    return Camera.pinhole(width, height, fx, fy, width / 2, height * float(rng.uniform(0.44, 0.56)))
+    return Camera.pinhole(width, height, fx, fy, width / 2, height * float(rng.uniform(0.25, 0.5)))
 
 
-def random_mounting(rng: np.random.Generator) -> Pose:
-    """base_from_camera: 1.3 to 1.9 m high, looking up by a degree to down by four."""
-    pitch = np.radians(rng.uniform(-1.0, 4.0))
-    return Pose(so3_exp([0.0, pitch, 0.0]) @ BODY_FROM_OPTICAL, np.array([rng.uniform(0.0, 2.0), 0.0, rng.uniform(1.3, 1.9)]))
+def drawn_mounting(rng: np.random.Generator) -> Pose:
+    """base_from_camera: 1.4 to 1.9 m high, level to five degrees down."""
+    pitch = np.radians(rng.uniform(0.0, 5.0))
+    return Pose(so3_exp([0.0, pitch, 0.0]) @ BODY_FROM_OPTICAL, np.array([rng.uniform(0.0, 2.0), 0.0, rng.uniform(1.4, 1.9)]))
 
 
-def random_light(rng: np.random.Generator) -> Light:
-    """One of the three weathers with another sun, haze and exposure."""
-    light = [Light.afternoon(), Light.morning(), Light.overcast()][int(rng.integers(3))]
+def drawn_light(rng: np.random.Generator) -> Light:
+    """One of the three weathers with another sun, exposure and sky."""
+    light = _WEATHERS[int(rng.integers(3))]()
     return replace(
         light,
         sun_azimuth_rad=float(rng.uniform(0, 2 * np.pi)),
@@ -171,7 +193,7 @@ def random_light(rng: np.random.Generator) -> Light:
 
 
 def save_mosaic(mosaic: Mosaic, path: Path) -> None:
-    """Write a picture from above, compressed."""
+    """Write a picture from above, compressed; raises DataError when it can't be written."""
     with atomic_path(path) as temporary:
         place = np.array([mosaic.west_m, mosaic.north_m, mosaic.metres_per_px])
         np.savez_compressed(temporary, rgb=mosaic.rgb, valid=mosaic.valid, place=place)
@@ -180,4 +202,5 @@ def save_mosaic(mosaic: Mosaic, path: Path) -> None:
 def load_mosaic(path: Path) -> Mosaic:
     """What `save_mosaic` wrote."""
     with np.load(path) as stored:
-        return Mosaic(stored["rgb"], stored["valid"], *(float(v) for v in stored["place"]))
+        west, north, metres_per_px = (float(v) for v in stored["place"])
+        return Mosaic(stored["rgb"], stored["valid"], west, north, metres_per_px)
