@@ -10,7 +10,18 @@ import pytest
 
 from ros2_loc.core.camera import Camera
 from ros2_loc.core.pose import Pose
-from ros2_loc.core.types import Detection, Frame, GlobalDescriptor, LocalFeatures, Matches, PoseEstimate
+from ros2_loc.core.types import (
+    Detection,
+    Frame,
+    GlobalDescriptor,
+    GroundFeatures,
+    LocalFeatures,
+    Matches,
+    OverheadDescriptor,
+    PoseEstimate,
+    Tile,
+    TileDescriptors,
+)
 from ros2_loc.errors import DataError, GeometryError
 
 CAMERA = Camera.pinhole(8, 6, 5, 5, 4, 3)
@@ -95,3 +106,39 @@ def test_an_estimate_knows_its_largest_uncertainty() -> None:
 def test_records_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         features().extractor = "other"  # type: ignore[misc]
+
+
+def test_a_tile_has_area_and_a_colour_image() -> None:
+    Tile(0, IMAGE, (0.0, 0.0, 4.0, 3.0), 0.5)
+    with pytest.raises(DataError, match="tile 3 has no area"):
+        Tile(3, IMAGE, (4.0, 0.0, 4.0, 3.0), 0.5)
+    with pytest.raises(DataError, match="image"):
+        Tile(0, IMAGE[..., 0], (0.0, 0.0, 4.0, 3.0), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("features", "uncertainty"),
+    [
+        (np.zeros((2, 4, 8, 7), np.float32), np.ones((2, 3, 3), np.float32)),
+        (np.zeros((2, 4, 8, 8)), np.ones((2, 3, 3), np.float32)),
+        (np.zeros((2, 4, 8, 8), np.float32), np.ones((2, 3, 5), np.float32)),
+        (np.zeros((2, 4, 8, 8), np.float32), np.ones((1, 3, 3), np.float32)),
+        (np.zeros((2, 4, 8, 8), np.float32), np.zeros((2, 3, 3), np.float32)),
+        (np.full((2, 4, 8, 8), np.nan, np.float16), np.ones((2, 3, 3), np.float32)),
+    ],
+)
+def test_tile_descriptors_fit_together(features: Any, uncertainty: Any) -> None:
+    assert len(TileDescriptors(np.zeros((2, 4, 8, 8), np.float16), np.ones((2, 3, 3), np.float32), "x")) == 2
+    with pytest.raises(DataError):
+        TileDescriptors(features, uncertainty, "x")
+
+
+def test_what_a_video_shows_is_finite_and_square() -> None:
+    GroundFeatures(np.zeros((4, 2, 3), np.float32), CAMERA, Pose.identity(), "x", np.ones((6, 8), bool))
+    OverheadDescriptor(np.zeros((4, 8, 8), np.float32), np.zeros((8, 8), bool), "x")
+    with pytest.raises(DataError, match="not finite"):
+        GroundFeatures(np.full((4, 2, 3), np.inf, np.float32), CAMERA, Pose.identity(), "x")
+    with pytest.raises(DataError, match="mask"):
+        GroundFeatures(np.zeros((4, 2, 3), np.float32), CAMERA, Pose.identity(), "x", np.ones((8, 6), bool))
+    with pytest.raises(DataError, match="overhead descriptor"):
+        OverheadDescriptor(np.zeros((4, 8, 8), np.float32), np.zeros((8, 7), bool), "x")

@@ -129,9 +129,6 @@ def test_the_small_backbone_is_centred_on_its_pixels() -> None:
     """What one feature depends on lies around the px that `first_centre_px` and `stride` name."""
     torch.manual_seed(0)
     backbone = make_backbone("small", 4)
-    for module in backbone.modules():
-        if isinstance(module, nn.GroupNorm):  # looks at the whole image
-            module.forward = nn.Identity().forward  # type: ignore[method-assign]
     image = torch.rand(1, 3, 64, 128, requires_grad=True)
     backbone(image)[0, :, 8, 16].sum().backward()
     assert image.grad is not None
