@@ -32,6 +32,7 @@ class Safa(nn.Module):
             position_maps: how many learned weightings of the image plane.
             tile_px: side of the tiles' images.
             image_px: (height, width) of the ground images, and of unrolled tiles.
+            view: level or resized, as of `CVLNet.Config`.
         """
 
         backbone: str = "small"
@@ -40,6 +41,7 @@ class Safa(nn.Module):
         position_maps: int = 8
         tile_px: int = 128
         image_px: tuple[int, int] = (64, 256)
+        view: str = "level"
 
         def __post_init__(self) -> None:
             object.__setattr__(self, "image_px", tuple(self.image_px))
@@ -47,7 +49,7 @@ class Safa(nn.Module):
         @staticmethod
         def full(backbone: str = "vgg16", polar: bool = True) -> Safa.Config:
             """The paper's: 8 maps of 512 channels make 4096 numbers."""
-            return Safa.Config(backbone, polar, channels=512, tile_px=512, image_px=(256, 1024))
+            return Safa.Config(backbone, polar, channels=512, tile_px=512, image_px=(256, 1024), view="resized")
 
     def __init__(self, config: Config) -> None:
         super().__init__()

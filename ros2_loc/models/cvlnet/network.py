@@ -15,6 +15,7 @@ from ros2_loc.models.cvlnet.matching import UncertaintyNet, similarity, unit_len
 from ros2_loc.models.cvlnet.projection import UNet, project_features
 
 VIEW_PROJECTIONS = ("gvp", "none", "unet")
+VIEWS = ("level", "resized")
 
 
 class CVLNet(nn.Module):
@@ -33,6 +34,7 @@ class CVLNet(nn.Module):
             cells, coverage_m, shift_cells: the overhead grid.
             tile_px: side of the tiles' images.
             image_px: (height, width) of the ground images.
+            view: level: frames are resampled to one upright pinhole camera (`perception.cross_view.views`); resized: as the paper does.
             shifts: False compares at the tile's centre only ("w/o SSM", table 4).
             uncertainty: False leaves the cosine as it is ("w/o U", table 4).
         """
@@ -47,6 +49,7 @@ class CVLNet(nn.Module):
         shift_cells: int = 3
         tile_px: int = 128
         image_px: tuple[int, int] = (64, 256)
+        view: str = "level"
         shifts: bool = True
         uncertainty: bool = True
 
@@ -54,6 +57,8 @@ class CVLNet(nn.Module):
             object.__setattr__(self, "image_px", tuple(self.image_px))
             if self.fusion not in FUSIONS or self.view_projection not in VIEW_PROJECTIONS:
                 raise ValueError(f"fusion is one of {', '.join(FUSIONS)}, view_projection one of {', '.join(VIEW_PROJECTIONS)}")
+            if self.view not in VIEWS:
+                raise ValueError(f"view is one of {', '.join(VIEWS)}, not {self.view!r}")
             if self.tile_px % self.cells or self.channels % 2:
                 raise ValueError(f"tile_px {self.tile_px} must be a multiple of cells {self.cells}, and channels even")
 
@@ -65,7 +70,7 @@ class CVLNet(nn.Module):
         @staticmethod
         def full(backbone: str = "vgg16") -> CVLNet.Config:
             """The paper's sizes: tiles of 512 px, images of 256 x 1024 px, a backbone to stride 16."""
-            return CVLNet.Config(backbone=backbone, tile_px=512, image_px=(256, 1024))
+            return CVLNet.Config(backbone=backbone, tile_px=512, image_px=(256, 1024), view="resized")
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -132,6 +132,11 @@ class OfficialCVLNet(nn.Module):
             return 256, 1024
 
         @property
+        def view(self) -> str:
+            """Images are resized."""
+            return "resized"
+
+        @property
         def grid(self) -> OfficialGrid:
             """The authors' overhead grid."""
             return OfficialGrid(CELLS, METRES_PER_CELL, SHIFT_CELLS)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import Frame, GroundFeatures, OverheadDescriptor, TileDescriptors
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.weights import load_cvlnet
+from ros2_loc.perception.cross_view.views import network_frame
 
 
 class CvlNet:
@@ -78,21 +78,17 @@ class CvlNet:
         return TileDescriptors(features, uncertainty, self.fingerprint)
 
     def encode_frame(self, frame: Frame) -> GroundFeatures:
-        """One pass of the ground backbone over the image, resized to what the network was trained with.
+        """One pass of the ground backbone over the image, levelled or resized to what the network was trained with.
 
         Raises:
             DataError: features that are not finite (the frame is named).
         """
-        height, width = self._network.config.image_px
-        shrinks = frame.camera.width >= width and frame.camera.height >= height
-        image = cv2.resize(frame.image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        view = network_frame(frame, self._network.config.image_px, self._network.config.view)
         with self._inference():
-            features = self._network.ground_features(self._tensor(image[None]))[0].float().cpu().numpy()
+            features = self._network.ground_features(self._tensor(view.image[None]))[0].float().cpu().numpy()
         if not np.isfinite(features).all():
             raise DataError(f"frame at {frame.stamp_ns} ns: its features are not finite: use full precision or other weights")
-        mask = None if frame.mask is None else cv2.resize(frame.mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
-        camera = frame.camera.with_two_focals().resized(width, height)
-        return GroundFeatures(features, camera, frame.base_from_camera, self.fingerprint, mask)
+        return GroundFeatures(features, view.camera, view.base_from_camera, self.fingerprint, view.mask)
 
     def describe(self, features: Sequence[GroundFeatures], query_from_base: Sequence[Pose]) -> OverheadDescriptor:
         """The overhead descriptor of frames, newest first, at these poses: projection and fusion, no backbone.

@@ -1,6 +1,7 @@
 """SAFA as a cross-view encoder: one vector for an image, one for a tile; the single-image baseline of CVLNet's table 5.
 
-Its overhead grid has a single cell and no shifts, so that `retrieval.tile_matching` computes the cosine of the two vectors.
+Its overhead grid has a single cell and no shifts, so that `retrieval.tile_matching` computes the cosine of the two vectors. For evaluation
+only: it does not see the ground, knows no video, and stands in no pipeline, so the table of `registry.py` does not have it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from ros2_loc.core.types import Frame, GroundFeatures, OverheadDescriptor, TileD
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.safa import Safa
 from ros2_loc.models.weights import load_model, locate, sha256
+from ros2_loc.perception.cross_view.views import network_frame
 
 
 class SafaEncoder:
@@ -69,13 +70,10 @@ class SafaEncoder:
 
     def encode_frame(self, frame: Frame) -> GroundFeatures:
         """Its vector, as (D, 1, 1); raises DataError when it is not finite."""
-        height, width = self._network.config.image_px
-        shrinks = frame.camera.width >= width and frame.camera.height >= height
-        image = cv2.resize(frame.image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        view = network_frame(frame, self._network.config.image_px, self._network.config.view)
         with torch.inference_mode():
-            vector = self._network.ground_descriptor(self._tensor(np.asarray(image)[None]))[0].cpu().numpy()
-        camera = frame.camera.with_two_focals().resized(width, height)
-        return GroundFeatures(vector.astype(np.float32)[:, None, None], camera, frame.base_from_camera, self.fingerprint)
+            vector = self._network.ground_descriptor(self._tensor(view.image[None]))[0].cpu().numpy()
+        return GroundFeatures(vector.astype(np.float32)[:, None, None], view.camera, view.base_from_camera, self.fingerprint)
 
     def describe(self, features: Sequence[GroundFeatures], query_from_base: Sequence[Pose]) -> OverheadDescriptor:
         """The vector of the newest image."""

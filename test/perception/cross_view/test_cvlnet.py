@@ -35,6 +35,13 @@ def encoder(weights: Path) -> CvlNet:
     return CvlNet(CvlNet.Config(str(weights)))
 
 
+@pytest.fixture(scope="module")
+def resizing_encoder(tmp_path_factory: pytest.TempPathFactory) -> CvlNet:
+    path = tmp_path_factory.mktemp("weights") / "resizing.safetensors"
+    save_model(path, random(CVLNet.Config(view="resized"), 0), HEADER)
+    return CvlNet(CvlNet.Config(str(path)))
+
+
 def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
     """Smooth, so that a resized one is still the same picture."""
     rng = np.random.default_rng(seed)
@@ -60,11 +67,11 @@ def test_a_video_passes_the_backbone_once_per_frame_only(encoder: CvlNet, monkey
 
 
 @pytest.mark.parametrize(("width", "height"), [(1242, 375), (640, 480), (128, 32), (200, 300)])
-def test_images_of_any_size_show_the_same_ground(encoder: CvlNet, width: int, height: int) -> None:
-    features = encoder.encode_frame(frame(width, height))
+def test_images_of_any_size_show_the_same_ground(resizing_encoder: CvlNet, width: int, height: int) -> None:
+    features = resizing_encoder.encode_frame(frame(width, height))
     assert (features.camera.width, features.camera.height) == (256, 64)
-    px, visible = project_overhead(encoder.grid, features.camera, MOUNTING, Pose.identity())
-    own_px, own_visible = project_overhead(encoder.grid, frame(width, height).camera, MOUNTING, Pose.identity())
+    px, visible = project_overhead(resizing_encoder.grid, features.camera, MOUNTING, Pose.identity())
+    own_px, own_visible = project_overhead(resizing_encoder.grid, frame(width, height).camera, MOUNTING, Pose.identity())
     np.testing.assert_array_equal(visible, own_visible)
     np.testing.assert_allclose(px, own_px * [256 / width, 64 / height], atol=1e-3)
 
@@ -74,11 +81,11 @@ def test_the_same_picture_in_another_size_has_nearly_the_same_descriptor(encoder
     assert float((small.features * large.features).sum()) > 0.99
 
 
-def test_a_camera_of_one_focal_length_is_stretched(encoder: CvlNet) -> None:
+def test_a_camera_of_one_focal_length_is_stretched(resizing_encoder: CvlNet) -> None:
     simple = Camera("SIMPLE_RADIAL", 640, 480, (320.0, 320.0, 160.0, -0.02))
-    features = encoder.encode_frame(frame(640, 480, simple))
+    features = resizing_encoder.encode_frame(frame(640, 480, simple))
     assert features.camera.model == "OPENCV"
-    assert encoder.describe([features], [Pose.identity()]).visible.any()
+    assert resizing_encoder.describe([features], [Pose.identity()]).visible.any()
 
 
 def test_what_moves_is_not_projected(encoder: CvlNet) -> None:

@@ -1,8 +1,8 @@
-"""Any camera's image as that of one upright pinhole camera, so that a small network has to learn one view only.
+"""Frames as a network takes them: resized, or as one upright pinhole camera would have seen them.
 
 A network of a few hundred thousand parameters that was trained with one camera does not know another: other focal lengths, another pitch or
-a fisheye change what a kerb looks like. Here the image is resampled, once per frame, to what a level pinhole camera of 90 degrees
-would see from the same place; pixels that the real camera does not have are masked.
+a fisheye change what a kerb looks like. The level view is the image resampled, once per frame, to what a level pinhole camera of 90
+degrees would see from the same place; pixels that the real camera does not have are masked.
 """
 
 from __future__ import annotations
@@ -20,6 +20,24 @@ from ros2_loc.core.types import Frame
 _HORIZON = 0.25  # share of the rows above the horizon: what stands high never lies on the ground grid
 
 Remap = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+
+def network_frame(frame: Frame, image_px: tuple[int, int], view: str) -> Frame:
+    """The frame as a network with images of (height, width) px and this `view` ("level" or "resized") takes it."""
+    return level_frame(frame, image_px) if view == "level" else resized_frame(frame, image_px)
+
+
+def resized_frame(frame: Frame, image_px: tuple[int, int]) -> Frame:
+    """The frame at (height, width) px, stretched if need be: by areas where it shrinks, bilinear where it grows."""
+    height, width = image_px
+    if (frame.camera.height, frame.camera.width) == (height, width):
+        return frame
+    shrinks = frame.camera.width >= width and frame.camera.height >= height
+    image = np.asarray(cv2.resize(frame.image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.uint8)
+    mask = None if frame.mask is None else cv2.resize(frame.mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    return Frame(
+        frame.stamp_ns, image, frame.camera.with_two_focals().resized(width, height), frame.base_from_camera, frame.odom_from_base, mask
+    )
 
 
 def level_camera(height: int, width: int) -> Camera:

@@ -7,7 +7,7 @@ from ros2_loc.core.camera import Camera
 from ros2_loc.core.overhead import OverheadGrid, project_overhead
 from ros2_loc.core.pose import BODY_FROM_OPTICAL, Pose, so3_exp
 from ros2_loc.core.types import Frame
-from ros2_loc.perception.cross_view.level_view import level_camera, level_frame, level_mounting
+from ros2_loc.perception.cross_view.views import level_camera, level_frame, level_mounting
 
 SIZE = (64, 256)
 FISHEYE = Camera("OPENCV_FISHEYE", 640, 480, (220.0, 220.0, 320.0, 240.0, 0.02, -0.01, 0.003, -0.001))
