@@ -1,7 +1,7 @@
 """Backbones: images to feature maps. Both branches of CVLNet have one, with weights of their own.
 
-Each has `stride`, in px of its input per feature, and `first_centre_px`, where the centre of the first feature lies in the input (centre of
-the first pixel at 0.5): `stride / 2` where its strided layers are symmetric.
+They say where their features lie in the input (centre of the first pixel at 0.5): the first at `stride / 2` where the strided layers are
+symmetric.
 """
 
 from __future__ import annotations
@@ -18,7 +18,19 @@ _VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def make_backbone(name: str, channels_out: int) -> nn.Module:
+class Backbone(nn.Module):
+    """What every backbone has beside its layers.
+
+    Attributes:
+        stride: px of its input per feature.
+        first_centre_px: where the centre of the first feature lies in the input.
+    """
+
+    stride: int
+    first_centre_px: float
+
+
+def make_backbone(name: str, channels_out: int) -> Backbone:
     """The backbone of that name in BACKBONES, with random weights: (B, 3, H, W) in 0..1 -> (B, channels_out, H / stride, W / stride).
 
     H and W are multiples of the stride. `models.weights.load_trunk` lays published ImageNet weights into all but `small`.
@@ -44,7 +56,7 @@ def vgg16_trunk() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class Small(nn.Module):
+class Small(Backbone):
     """Few channels, stride 4, for CPUs. No normalization: what a feature says depends on its surroundings alone, not on the rest of the
     image or of the batch.
 
@@ -134,10 +146,12 @@ def _vit() -> Trunk:
 _TRUNKS: dict[str, Callable[[], Trunk]] = {"vgg16": Vgg16, "resnet50": _resnet50, "swin": _swin, "vit": _vit}
 
 
-class Published(nn.Module):
+class Published(Backbone):
     """A published trunk, fed as it was trained (ImageNet's mean and deviation), and two convolutions trunk -> 128 -> channels_out."""
 
     stride = 16
+    _mean: Tensor
+    _std: Tensor
 
     def __init__(self, trunk: Trunk, channels_out: int) -> None:
         super().__init__()
