@@ -26,7 +26,8 @@ from ros2_loc.world.recording import Recording
 from ros2_loc.world.routes import cross_view_camera, cross_view_mounting, district_drives
 from ros2_loc.world.town import Town
 
-_FORMAT = 2
+_FORMAT = 3
+_AROUND_M = 50.0  # of imagery beyond the town: tiles of its outer streets are whole
 
 
 class Towns:
@@ -129,11 +130,13 @@ class _TownOfDrives:
         return self.folder / f"drive_{number:02d}"
 
     def _imagery(self, town: Town) -> Mosaic:
+        e0, n0, e1, n1 = town.bounds_m
+        bounds = (e0 - _AROUND_M, n0 - _AROUND_M, e1 + _AROUND_M, n1 + _AROUND_M)
         if self.plain:
-            return town_mosaic(town, self.config.metres_per_px)
+            return town_mosaic(town, self.config.metres_per_px, bounds_m=bounds)
         rng = np.random.default_rng([self.seed, 41])
         sun = {"sun_azimuth_rad": float(rng.uniform(0, 2 * np.pi)), "sun_elevation_rad": float(rng.uniform(0.7, 1.2))}
-        return town_mosaic(town, self.config.metres_per_px, replace(noon(), **sun), imagery=Imagery.drawn(self.seed))
+        return town_mosaic(town, self.config.metres_per_px, replace(noon(), **sun), bounds, Imagery.drawn(self.seed))
 
     def _recording(self, town: Town, number: int) -> Recording:
         c, rng = self.config, np.random.default_rng([self.seed, 43, number])
