@@ -277,7 +277,11 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def _check_files(folder: Path, meta: Mapping[str, Any], verify: bool, mosaic: bool) -> None:
-    for name, expected in dict(meta.get("sha256", {})).items():
+    sums = meta.get("sha256")
+    needed = {IMAGERY, CENTRES} | ({DESCRIPTORS, INDEX} if meta.get("encoder") else set())
+    if not isinstance(sums, Mapping) or set(sums) != needed:
+        raise DataError(f"{folder / 'tiles.yaml'}: is damaged (its checksums are not those of its files): {_AGAIN}")
+    for name, expected in sums.items():
         path = folder / name
         if name == IMAGERY and not mosaic:
             continue

@@ -67,7 +67,8 @@ class TileIndex:
 
     def _parameters(self, selector: faiss.IDSelector | None) -> faiss.SearchParameters:
         if isinstance(self._index, faiss.IndexIVF):
-            return faiss.SearchParametersIVF(sel=selector, nprobe=max(1, self._index.nlist // 8))
+            some = max(1, self._index.nlist // 8)
+            return faiss.SearchParametersIVF(sel=selector, nprobe=some if selector is None else self._index.nlist)
         return faiss.SearchParameters(sel=selector)
 
 

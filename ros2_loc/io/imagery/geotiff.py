@@ -13,7 +13,6 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
-from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from ros2_loc.core.geodesy import SEMI_MAJOR_AXIS_M, GeoOrigin
@@ -48,6 +47,7 @@ def geotiff_writer(
         DataError: it can't be written.
     """
     on_ellipsoid = 1.0 / (1.0 + origin.alt_m / SEMI_MAJOR_AXIS_M)
+    px_m = metres_per_px * on_ellipsoid
     profile = {
         "driver": "GTiff",
         "width": size_px[0],
@@ -55,7 +55,7 @@ def geotiff_writer(
         "count": 4,
         "dtype": "uint8",
         "crs": f"+proj=ortho +lat_0={origin.lat_deg!r} +lon_0={origin.lon_deg!r} +ellps=WGS84 +datum=WGS84 +units=m +no_defs",
-        "transform": from_origin(*(v * on_ellipsoid for v in corner_m), metres_per_px * on_ellipsoid, metres_per_px * on_ellipsoid),
+        "transform": rasterio.Affine(px_m, 0.0, corner_m[0] * on_ellipsoid, 0.0, -px_m, corner_m[1] * on_ellipsoid),
         "tiled": True,
         "blockxsize": BLOCK_PX,
         "blockysize": BLOCK_PX,
