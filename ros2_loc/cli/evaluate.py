@@ -6,6 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from ros2_loc.cli import evaluate_cross_view
 from ros2_loc.cli.arguments import Parser, add_pipeline, add_source, open_source, pipeline_of, progress_wanted
 
 EXAMPLE = "ros2-loc evaluate split --images sequences/03 --map-every 5 --report split.html"
@@ -16,15 +17,17 @@ _TRAJECTORY = "ros2-loc evaluate trajectory recorded/localized.json --truth seco
 
 
 def add_arguments(parser: Parser) -> None:
-    """`split` and `trajectory`."""
+    """`split`, `trajectory` and `cross-view`."""
     verbs = parser.add_verbs(
         {
             "split": ("map every Nth image of a recording, localize the others from the image alone, score", _SPLIT),
             "trajectory": ("score a trajectory that was recorded or estimated", _TRAJECTORY),
+            "cross-view": ("videos against satellite tiles: recall, displacement, ablations, the filter", evaluate_cross_view.EXAMPLE),
         }
     )
     _add_split(verbs["split"])
     _add_trajectory(verbs["trajectory"])
+    evaluate_cross_view.add_cross_view(verbs["cross-view"])
 
 
 def _add_split(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +65,8 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the chosen evaluation."""
-    return _split(arguments) if arguments.action == "split" else _trajectory(arguments)
+    runs = {"split": _split, "trajectory": _trajectory, "cross-view": evaluate_cross_view.run_cross_view}
+    return runs[arguments.action](arguments)
 
 
 def _split(arguments: argparse.Namespace) -> int:

@@ -89,15 +89,21 @@ def run_ablation(
     models: Sequence[TrainedModel],
     load: Callable[[TrainedModel], CrossViewEncoder],
     config: QueryConfig,
+    known: dict[tuple[Path, int], SingleShot] | None = None,
     show_progress: bool = False,
 ) -> tuple[tuple[SingleShot, ...], tuple[str, ...]]:
     """Results of the rows that have a network, in the table's order, and the names of those that have none.
+
+    Args:
+        load: makes the encoder of a network.
+        known: results by file and number of frames, which are not made again and which this call adds to.
 
     Raises:
         ConfigError: no such table.
     """
     if table not in TABLES:
         raise ConfigError(f"there is no ablation {table!r}; there are: {', '.join(TABLES)}")
+    known = {} if known is None else known
     done: list[SingleShot] = []
     missing: list[str] = []
     for row in TABLES[table].rows:
@@ -105,6 +111,9 @@ def run_ablation(
         if model is None:
             missing.append(row.name)
             continue
-        asked = dataclasses.replace(config, frames=row.frames or TABLES[table].frames)
-        done.append(single_shot(areas, load(model), asked, model.described(), row.name, show_progress))
+        frames = row.frames or TABLES[table].frames
+        if (model.path, frames) not in known:
+            asked = dataclasses.replace(config, frames=frames)
+            known[model.path, frames] = single_shot(areas, load(model), asked, model.described(), row.name, show_progress)
+        done.append(dataclasses.replace(known[model.path, frames], label=row.name))
     return tuple(done), tuple(missing)

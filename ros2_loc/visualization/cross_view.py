@@ -118,15 +118,17 @@ def draw_example(example: OverheadExample, words: str = "") -> Image:
     half = 0.5 * example.grid.coverage_m
     with rc_context(_STYLE):
         figure = Figure(figsize=(15.0, 3.45), layout="constrained")
-        parts = figure.add_gridspec(1, 6, width_ratios=[1.55, 1, 1, 1, 1.08, 1.08])
+        parts = figure.add_gridspec(1, 6, width_ratios=[1.5, 1, 1, 1, 1.12, 1.12])
         _frames(figure, parts[0], example.frames)
         middle = [figure.add_subplot(parts[k]) for k in range(1, 4)]
         for axes, picture in zip(middle, (example.tile, overhead, tile), strict=True):
             centre = -example.truth_m if picture is overhead else np.zeros(2)
             extent = (-half - centre[0], half - centre[0], -half - centre[1], half - centre[1])
             axes.imshow(picture, extent=extent, interpolation="nearest" if picture is not example.tile else "bilinear")
-            axes.set(xlim=(-half, half), ylim=(-half, half), xticks=[], yticks=[], facecolor=_UNSEEN / 255)
+            axes.set(xlim=(-half, half), ylim=(-half, half), xticks=[], yticks=[], facecolor=_UNSEEN / 255, anchor="N")
         _mark(middle[0], example, arrow_m=14.0)
+        for axes in middle[1:]:
+            axes.plot(*example.truth_m, "o", ms=7, mfc="none", mec="white", mew=1.6)
         reach = example.grid.shift_cells * example.grid.metres_per_cell
         if reach > 0:
             middle[0].add_patch(Rectangle((-reach, -reach), 2 * reach, 2 * reach, fill=False, ec="white", lw=1.0, ls="--"))
@@ -184,7 +186,7 @@ def _frames(figure: Figure, part: Any, frames: Sequence[Image]) -> None:
     for k, image in enumerate(shown):
         axes = figure.add_subplot(inner[k])
         axes.imshow(image)
-        axes.set(xticks=[], yticks=[])
+        axes.set(xticks=[], yticks=[], anchor="N")
         if k == 0:
             more = f", {len(frames)} in all" if len(frames) > len(shown) else ""
             axes.set_title(f"query video, newest first{more}", fontsize=9, loc="left")
@@ -203,7 +205,7 @@ def _shift_map(figure: Figure, axes: Axes, example: OverheadExample, values: Flo
     side = 0.5 * example.grid.num_shifts * example.grid.metres_per_cell
     shown = axes.imshow(values, extent=(-side, side, -side, side), cmap=colors, interpolation="nearest")
     _mark(axes, example, arrow_m=0.0)
-    axes.set(xlim=(-side, side), ylim=(-side, side))
+    axes.set(xlim=(-side, side), ylim=(-side, side), anchor="N")
     axes.tick_params(labelsize=7, colors=hex_color(GRAY), length=2)
     axes.set_xlabel("m east", fontsize=8, color=hex_color(GRAY), labelpad=1)
     bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.02)
