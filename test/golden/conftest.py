@@ -45,6 +45,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("golden", [(folder / name, seed) for name, seed in found], ids=[f"{name}-seed{seed}" for name, seed in found])
 
 
+@pytest.fixture(scope="session")
+def parity(request: pytest.FixtureRequest) -> Path:
+    """The folder of golden outputs."""
+    folder = parity_folder(request.config)[0]
+    if not goldens(folder):
+        pytest.skip(f"no golden outputs at {folder}: give their folder by --parity")
+    return folder
+
+
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> list[str]:
     """Lines for the end of the run."""

@@ -42,7 +42,7 @@ def state_dict(keys: Mapping[str, list[int]], overrides: Mapping[str, str], seed
     Raises:
         ValueError: an override that is no multiple of the standard rule.
     """
-    return {key: torch.from_numpy(_scale(key, overrides) * _standard(key, shape, seed)).float() for key, shape in keys.items()}
+    return {key: torch.tensor(_scale(key, overrides) * _standard(key, shape, seed)).float() for key, shape in keys.items()}
 
 
 def _standard(key: str, shape: list[int], seed: int) -> NDArray[np.float64]:
