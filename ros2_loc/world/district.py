@@ -55,10 +55,13 @@ def lay_district(variety: Variety, rng: np.random.Generator) -> tuple[StreetNetw
     Raises:
         ConfigError: an extent in which no block finds room.
     """
-    nodes, cells = max((_lay_grid(variety, rng) for _ in range(_LAYOUTS)), key=lambda grid: _area(*grid))
-    if len(cells) < 2:
-        raise ConfigError(f"an extent of {variety.extent_m} m has no room for two blocks between streets {variety.spacing_m} m apart")
-    edges, groups = _merge(cells, nodes.shape[1], variety.removed, rng)
+    half = variety.extent_m / 2
+    layouts = [_lay_grid(variety, rng) for _ in range(_LAYOUTS)]
+    nodes, cells = max(layouts, key=lambda grid: _area(*grid) + 3 * _area(grid[0], _within(*grid, half)))
+    core = _within(nodes, cells, half)
+    if not core:
+        raise ConfigError(f"an extent of {variety.extent_m} m has no room for a block between streets {variety.spacing_m} m apart")
+    edges, groups = _merge(cells, set(core), nodes.shape[1], variety.removed, rng)
     streets = _build_streets(edges, nodes.shape[:2], rng)
     network = StreetNetwork(nodes.reshape(-1, 2), streets)
     by_ends = {_edge(s.start, s.end): s for s in streets}
@@ -68,7 +71,7 @@ def lay_district(variety: Variety, rng: np.random.Generator) -> tuple[StreetNetw
 
 def _lay_grid(variety: Variety, rng: np.random.Generator) -> tuple[Array, list[Cell]]:
     """Nodes (nx, ny, 2), and the cells that lie inside of the square and hang together."""
-    half = variety.extent_m / 2
+    half = variety.half_m
     x, y = (_line(1.3 * half, variety.spacing_m, rng) for _ in range(2))
     nodes = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
     nodes += rng.uniform(-variety.jitter_m, variety.jitter_m, nodes.shape)
@@ -118,6 +121,12 @@ def _parts(count: int, pairs: list[tuple[int, int]]) -> NDArray[np.int32]:
     return np.asarray(connected_components(coo_matrix((np.ones(len(a)), (a, b)), shape=(count, count)), directed=False)[1])
 
 
+def _within(nodes: Array, cells: list[Cell], half_m: float) -> list[Cell]:
+    """The cells that lie in the square where drives take place."""
+    inside = (abs(nodes) < half_m).all(axis=-1)
+    return [(i, j) for i, j in cells if inside[i : i + 2, j : j + 2].all()]
+
+
 def _area(nodes: Array, cells: list[Cell]) -> float:
     total = 0.0
     for i, j in cells:
@@ -136,15 +145,18 @@ def _edge(a: int, b: int) -> Edge:
     return (a, b) if a < b else (b, a)
 
 
-def _merge(cells: list[Cell], ny: int, share: float, rng: np.random.Generator) -> tuple[set[Edge], dict[Cell, int]]:
-    """The edges that stay streets, and the merged block of each cell. No dead ends arise, and all streets hang together."""
+def _merge(
+    cells: list[Cell], core: set[Cell], ny: int, share: float, rng: np.random.Generator
+) -> tuple[set[Edge], dict[Cell, int]]:
+    """The edges that stay streets, and the merged block of each cell. No dead ends arise, and all streets hang together; the way around a
+    block of the core stays in the core."""
     sides: dict[Edge, list[Cell]] = {}
     for cell in cells:
         ring = _ring(cell, ny)
         for k in range(4):
             sides.setdefault(_edge(ring[k], ring[(k + 1) % 4]), []).append(cell)
     edges, groups = set(sides), {cell: k for k, cell in enumerate(cells)}
-    inner = [edge for edge, owners in sorted(sides.items()) if len(owners) == 2]
+    inner = [edge for edge, owners in sorted(sides.items()) if len(owners) == 2 and len(core.intersection(owners)) != 1]
     for k in rng.permutation(len(inner))[: round(share * len(inner) * 1.4)]:
         one, other = (groups[cell] for cell in sides[inner[k]])
         merged = [cell for cell, g in groups.items() if g in (one, other)]

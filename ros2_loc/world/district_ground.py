@@ -15,21 +15,23 @@ Array = NDArray[np.float64]
 
 _TILE_M = 24.0
 _WHITE: Rgb = (222, 222, 214)
-_GREENS: dict[str, Rgb] = {"lawn": (92, 128, 58), "grass": (112, 134, 74), "meadow": (128, 140, 82), "field": (104, 142, 62)}
+_GREENS: dict[str, Rgb] = {"lawn": (102, 124, 74), "grass": (118, 130, 88), "meadow": (136, 138, 98), "field": (114, 136, 80)}
 _PLAINS: dict[str, tuple[Rgb, float]] = {
     "dark": ((86, 86, 88), 0.07), "asphalt": ((114, 113, 112), 0.07), "light": ((146, 144, 140), 0.06), "concrete": ((170, 167, 158), 0.05),
     "gravel": ((168, 154, 130), 0.09), "sand": ((206, 186, 142), 0.06), "soil": ((122, 96, 70), 0.12), "dry": ((168, 156, 100), 0.10),
     "water": ((62, 88, 96), 0.04), "pool": ((84, 172, 198), 0.03), "tartan": ((166, 78, 58), 0.04), "hardcourt": ((64, 116, 104), 0.03),
-    "pitch": ((84, 150, 66), 0.05), "white": (_WHITE, 0.02), "kerb": ((182, 180, 172), 0.03),
+    "cobbles": ((134, 122, 112), 0.11), "cobble": ((128, 116, 106), 0.12),
+    "pitch": ((98, 144, 82), 0.05), "white": (_WHITE, 0.02), "kerb": ((182, 180, 172), 0.03),
 }  # fmt: skip
+_PAVINGS: dict[str, Rgb] = {"slabs": (162, 158, 150), "terrace": (176, 152, 130)}
 _SIDEWALKS = ("slabs", "terrace", "concrete", "light")
 
 
 def paint_district(plan: Plan, land: Land, rng: np.random.Generator) -> Canvas:
-    """The canvas over the whole district."""
-    assert plan.network
-    east, north, east1, north1 = plan.bounds_m
-    canvas = Canvas(east1 - east, north1 - north, plan.size.ground_px_per_m, east, north)
+    """The canvas over the whole district, apron included."""
+    assert plan.network and plan.size.variety
+    half = plan.size.variety.half_m
+    canvas = Canvas(2 * half, 2 * half, plan.size.ground_px_per_m, -half, -half)
     materials = _materials(plan.size.ground_px_per_m, rng)
     for patch in land.fields:
         _paint(canvas, patch, materials)
@@ -57,12 +59,10 @@ def _blocks(canvas: Canvas, plan: Plan, land: Land, materials: dict[str, Image])
 
 
 def _paint(canvas: Canvas, patch: Patch, materials: dict[str, Image]) -> None:
-    material = materials[patch.material]
     if patch.width_m:
-        r, g, b = (int(c) for c in material.mean(axis=(0, 1)))
-        canvas.lines(patch.points, (r, g, b), patch.width_m)
+        canvas.lines(patch.points, _PLAINS[patch.material][0] if patch.material in _PLAINS else _PAVINGS[patch.material], patch.width_m)
     else:
-        canvas.paint(patch.points, material)
+        canvas.paint(patch.points, materials[patch.material])
 
 
 def _materials(px_per_m: float, rng: np.random.Generator) -> dict[str, Image]:
@@ -73,10 +73,9 @@ def _materials(px_per_m: float, rng: np.random.Generator) -> dict[str, Image]:
         found[name] = shaded(leaves, 0.08 * noise(tile, (3 * px_per_m,), rng))
     rows = np.sin(np.arange(tile[0]) * (2 * np.pi / (1.5 * px_per_m)), dtype=np.float32)[:, None]
     found["field"] = shaded(found["field"].astype(np.float32), np.broadcast_to(0.1 * rows, tile))
-    found["slabs"] = courses(tile, (1.0 * px_per_m, 1.0 * px_per_m), (162, 158, 150), (136, 132, 124), 0.06, rng)
-    found["terrace"] = courses(tile, (0.8 * px_per_m, 0.8 * px_per_m), (176, 150, 126), (150, 126, 104), 0.06, rng)
-    found["cobbles"] = mottled(tile, (134, 122, 112), (1, 1.5, 3), 0.11, rng)
-    found["cobble"] = mottled(tile, (128, 116, 106), (1, 1.5, 3), 0.12, rng)
+    for name, rgb in _PAVINGS.items():
+        joint = (int(rgb[0] * 0.84), int(rgb[1] * 0.84), int(rgb[2] * 0.84))
+        found[name] = courses(tile, (px_per_m, px_per_m), rgb, joint, 0.06, rng)
     return found
 
 
@@ -88,12 +87,22 @@ def _streets(canvas: Canvas, network: StreetNetwork, materials: dict[str, Image]
         canvas.paint(_strip(a, b, street.width_m), materials[street.surface])
         for node in (street.start, street.end):
             canvas.paint(disc(network.nodes[node], street.width_m / 2), materials[street.surface])
+            for corner in _corners(network, node, street):
+                canvas.paint(corner, materials[street.surface])
     for street in order:
         _wear(canvas, network, street, rng)
         _mark(canvas, network, street)
     for node in network.used:
         if network.is_crossing(node):
             _crossing(canvas, network, node, materials, rng)
+
+
+def _corners(network: StreetNetwork, node: int, street: Street) -> list[Array]:
+    """What the rounded kerbs leave between this street and its neighbours at a node: a triangle each, partly under the blocks."""
+    centre, reach = network.nodes[node], network.radius_m(node) + 6.0
+    ways = [unit(network.nodes[n] - centre) for n in network.neighbours(node)]
+    own = unit(network.nodes[street.end if street.start == node else street.start] - centre)
+    return [np.array([centre, centre + own * reach, centre + way * reach]) for way in ways if -0.6 < own @ way < 0.8]
 
 
 def _wear(canvas: Canvas, network: StreetNetwork, street: Street, rng: np.random.Generator) -> None:

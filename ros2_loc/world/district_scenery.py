@@ -25,14 +25,14 @@ Array = NDArray[np.float64]
 _BAYS = 5
 _ROOF_PX_PER_M = 6.0
 _LEAF_PX_PER_M = 12.0
-_LEAVES = 110
+_LEAVES = 170
 _SHAPES = 4  # trees of each species
 _DAYS = 4  # tints of leaves
 _TILES: tuple[Rgb, ...] = (
     (164, 84, 58), (140, 70, 54), (112, 96, 90), (86, 88, 96), (176, 112, 76), (124, 58, 46), (96, 74, 62), (70, 72, 80),
 )  # fmt: skip
 _FLATS: tuple[Rgb, ...] = ((140, 136, 130), (96, 96, 98), (196, 194, 188), (118, 128, 92), (164, 150, 132), (70, 72, 76))
-_CROWNS: tuple[Rgb, ...] = ((84, 116, 52), (104, 128, 56), (48, 78, 50), (126, 136, 66), (70, 104, 44))
+_CROWNS: tuple[Rgb, ...] = ((98, 124, 66), (118, 138, 74), (62, 90, 62), (138, 146, 82), (84, 114, 58))
 _AUTUMN: Rgb = (168, 124, 48)
 
 
@@ -89,9 +89,9 @@ def _add_ground(builder: MeshBuilder, town: Town, rng: np.random.Generator) -> N
     assert town.land
     canvas = paint_district(plan, town.land, rng)
     texture = builder.picture(canvas.image, canvas.px_per_m)
-    east, north, east1, north1 = plan.bounds_m
-    low = np.array([east, north])
-    builder.plan([(east, north), (east1, north), (east1, north1), (east, north1)], 0.0, texture, low)
+    low = np.array([canvas.x0_m, canvas.y0_m])
+    half = -float(low[0])
+    builder.plan([low, (half, -half), (half, half), (-half, half)], 0.0, texture, low)
     stone = builder.picture(mottled((8, 512), (160, 158, 150), (1, 2), 0.06, rng), 20.0)
     for block in plan.blocks:
         builder.plan(block.kerb, KERB_M, texture, low)
@@ -99,7 +99,7 @@ def _add_ground(builder: MeshBuilder, town: Town, rng: np.random.Generator) -> N
             b = block.kerb[(k + 1) % len(block.kerb)]
             for p, q in _pieces(a, b, 24.0):
                 builder.wall(p, q, 0.0, KERB_M, stone)
-    add_horizon(builder, np.zeros(2), (east1 - east) / 2, rng)
+    add_horizon(builder, np.zeros(2), half, rng)
 
 
 def _pieces(a: Array, b: Array, longest_m: float) -> list[tuple[Array, Array]]:
@@ -143,7 +143,7 @@ def _walls(
 def _paint_pattern(builder: MeshBuilder, house: House, side: Side, px_per_m: float, rng: np.random.Generator) -> Texture:
     width = _BAYS * BAY_M
     fine = 2 * px_per_m
-    height = np.ceil((house.eaves_m + GABLE_SLOPE * 4 * BAY_M / 2 + 0.5) * px_per_m) / px_per_m
+    height = np.ceil((house.eaves_m + GABLE_SLOPE * width / 2 + 0.5) * px_per_m) / px_per_m
     image = paint_wall(replace(house, bays=_BAYS, roof="flat"), side, width, float(height), fine, rng)
     coarse = cv2.resize(image, (round(width * px_per_m), round(height * px_per_m)), interpolation=cv2.INTER_AREA)
     return builder.picture(np.asarray(coarse, np.uint8), px_per_m)
@@ -192,7 +192,7 @@ def _tree_part(builder: MeshBuilder, species: int, leaves: Texture, bark: Textur
         centres[:, :2] *= (0.55 - 0.5 * centres[:, 2:] / size[2]) * 1.5
     else:
         centres += rng.normal(0, 0.3, (6, 3))[rng.integers(6, size=_LEAVES)] * size * 0.5
-    triangles = centres[:, None] + rng.normal(0, 1, (_LEAVES, 3, 3)) * 0.75 + [0, 0, middle]
+    triangles = centres[:, None] + rng.normal(0, 1, (_LEAVES, 3, 3)) * 0.6 + [0, 0, middle]
     shading = centres / size + rng.normal(0, 0.25, (_LEAVES, 3))
     shading /= np.linalg.norm(shading, axis=1, keepdims=True)
     part.scatter(triangles, leaves, shading, rng)

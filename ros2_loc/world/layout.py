@@ -24,7 +24,7 @@ class Variety:
     """What makes a district of many unlike places out of the crooked grid.
 
     Attributes:
-        extent_m: side of the square of ground.
+        extent_m: side of the square in which drives take place; apron_m: how far the district goes on around it.
         spacing_m: least and greatest distance of the streets.
         jitter_m: how far a crossing lies off its line; bend_m: how far the lines themselves swing.
         turn_rad: greatest angle of the whole against north.
@@ -34,6 +34,7 @@ class Variety:
     """
 
     extent_m: float = 840.0
+    apron_m: float = 55.0
     spacing_m: tuple[float, float] = (38.0, 92.0)
     jitter_m: float = 5.0
     bend_m: float = 14.0
@@ -42,9 +43,17 @@ class Variety:
     quarters: int = 7
     patterns: int = 6
 
+    @property
+    def half_m(self) -> float:
+        """Half of the side of all its ground, apron included."""
+        return self.extent_m / 2 + self.apron_m
+
     def __post_init__(self) -> None:
-        if self.extent_m < 160 or not 30 <= self.spacing_m[0] <= self.spacing_m[1] <= 0.5 * self.extent_m or not 0 <= self.removed <= 0.5:
-            raise ConfigError(f"{self}: a district needs 160 m of extent, streets 30 m to half of it apart, at most half of them removed")
+        low, high = self.spacing_m
+        if self.extent_m < 160 or self.apron_m < 0 or not 30 <= low <= high <= self.extent_m / 2:
+            raise ConfigError(f"{self}: a district needs 160 m of extent, no negative apron, streets 30 m to half of the extent apart")
+        if min(self.jitter_m, self.bend_m, self.turn_rad, self.removed) < 0 or self.removed > 0.5 or min(self.quarters, self.patterns) < 1:
+            raise ConfigError(f"{self}: nothing of a district is negative, half of its streets stay, and it has a quarter and a pattern")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +156,7 @@ class Plan:
 
     @property
     def bounds_m(self) -> tuple[float, float, float, float]:
-        """East, north of the south-west corner; east, north of the north-east corner."""
+        """East, north of the south-west corner; east, north of the north-east corner; a district's apron lies outside."""
         if self.network:
             half = self.size.extent_m / 2
             return -float(half[0]), -float(half[1]), float(half[0]), float(half[1])

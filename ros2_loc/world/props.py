@@ -119,7 +119,7 @@ def add_sign(builder: MeshBuilder, at: Array, facing: Array, kit: PropKit, rng: 
 
 def add_horizon(builder: MeshBuilder, centre: Array, half_m: float, rng: np.random.Generator) -> None:
     """Meadow around the town and wooded hills behind it."""
-    meadow = builder.picture(foliage((512, 512), (112, 130, 74), 6.0, rng), 0.5)
+    meadow = builder.picture(foliage((512, 512), (112, 130, 74), 6.0, rng), min(0.5, 64 / half_m))
     builder.plan([centre + half_m * 4 * np.array(c) for c in ((-1, -1), (1, -1), (1, 1), (-1, 1))], -0.03, meadow, centre - half_m * 4)
     wood = builder.picture(foliage((96, 2048), (66, 88, 56), 3.0, rng), 1.6)
     count = 72

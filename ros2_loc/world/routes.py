@@ -81,10 +81,13 @@ def district_drives(
     """
     if town.plan.network is None:
         raise ConfigError("random routes need a district: make the town with TownSize.district()")
+    network = town.plan.network.within(float(town.plan.size.extent_m[0]) / 2)
+    if not network.streets:
+        raise ConfigError(f"no two streets of the district form a loop within {town.plan.size.extent_m[0]} m: make it larger")
     recordings = []
     for k in range(count):
         rng = np.random.default_rng([town.seed, seed, k, 41])
-        route = random_route(town.plan.network, length_m, rng)
+        route = random_route(network, length_m, rng)
         vehicle = Vehicle(speed_mps=speed_mps, lane_m=float(rng.uniform(*_LANE_M)))
         number = seed * 1000 + k
         drive = make_drive(route, vehicle, _START_NS + k * 86_400_000_000_000, seed=number)

@@ -31,7 +31,7 @@ def settle(size: TownSize, rng: np.random.Generator) -> tuple[Plan, Land]:
     """
     assert size.variety
     network, blocks = lay_district(size.variety, rng)
-    half_m = size.variety.extent_m / 2
+    half_m = size.variety.half_m
     quarters = make_quarters(size.variety.quarters, size.variety.patterns, half_m, rng)
     land = Land()
     _fields(land, half_m, _built(blocks, half_m), rng)
@@ -39,13 +39,27 @@ def settle(size: TownSize, rng: np.random.Generator) -> tuple[Plan, Land]:
     for block in blocks:
         middle = block.corners.mean(axis=0)
         nearest = min(quarters, key=lambda q, m=middle: float(np.linalg.norm(q.centre - m)))  # type: ignore[misc]
-        use, quarter = uses.setdefault(block.group, (draw_use(nearest, rng), nearest))
+        if block.group in uses:
+            use, quarter = uses[block.group]
+            use = _beside(use, quarter, rng)
+        else:
+            use, quarter = uses[block.group] = draw_use(nearest, rng), nearest
         fill_block(land, block, use, quarter, rng)
     _clear(land, network, half_m)
     for street in network.streets:
         _line_street(land, network, street, rng)
     lots = tuple(house.lot for house in land.houses)
     return Plan(size, network.nodes, tuple(b.block for b in blocks), lots, network), land
+
+
+def _beside(use: str, quarter: Quarter, rng: np.random.Generator) -> str:
+    """What another cell of a merged block holds: houses go on, of the rest much changes, and no church stands beside a church."""
+    if use == "church":
+        return str(rng.choice(["park", "row", "square"]))
+    if use in ("row", "detached", "park") or rng.random() < 0.4:
+        return use
+    other = draw_use(quarter, rng)
+    return "park" if other == "church" else other
 
 
 def furnish(land: Land, seed: int, day: int) -> Furniture:

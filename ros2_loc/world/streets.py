@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -68,6 +69,16 @@ class StreetNetwork:
     def radius_m(self, node: int) -> float:
         """Half of the widest carriageway at a node."""
         return max((s.width_m for s in self.at(node)), default=0.0) / 2
+
+    def within(self, half_m: float) -> StreetNetwork:
+        """The streets inside of the square around the origin, less dead ends: one can drive on there without turning back."""
+        kept = {s for s in self.streets if max(np.abs(self.nodes[[s.start, s.end]]).max(axis=1)) <= half_m}
+        while True:
+            ends = Counter(node for s in kept for node in (s.start, s.end))
+            loose = {s for s in kept if min(ends[s.start], ends[s.end]) < 2}
+            if not loose:
+                return StreetNetwork(self.nodes, tuple(s for s in self.streets if s in kept))
+            kept -= loose
 
     def is_crossing(self, node: int) -> bool:
         """Whether one can turn there: three streets or more."""

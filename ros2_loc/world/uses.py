@@ -173,7 +173,7 @@ def _parking(land: Land, block: DistrictBlock, quad: Quad, quarter: Quarter, rng
             if row < quad.depth_m - 2.5:
                 _mark_stalls(land, quad, ends, row, rng)
         if rng.random() < 0.6 and t > 8:
-            land.paint(quad.metres(ends, [t - 3, t - 3]), "lawn", 1.2)
+            land.paint(quad.metres(ends[[0, 1, 1, 0]], [t - 3.6, t - 3.6, t - 2.4, t - 2.4]), "lawn")
             for s in np.arange(6, quad.length_m - 4, rng.uniform(8, 20)):
                 land.tree(quad.metres(s, t - 3), 0, rng)
 
