@@ -103,7 +103,8 @@ def compare(name: str, ours: NDArray[Any], golden: NDArray[Any], discrete: bool,
         return Comparison(name, float((ours != golden).sum()), True)
     if limit is not None:
         within = np.abs(golden) < limit
-        assert (np.abs(ours[~within]) > 0.99 * limit).all(), f"{name}: numbers that should be beyond {limit:g} are not"
+        if (np.abs(ours[~within]) < 0.99 * limit).any():
+            return Comparison(name, float("inf"), False)
         ours, golden = ours[within], golden[within]
     difference = np.abs(ours.astype(np.float64) - golden).max()
     return Comparison(name, float(difference / max(float(np.abs(golden).max()), 1e-30)), False)

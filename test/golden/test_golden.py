@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import golden_cvlnet
+import pytest
 from golden_recipe import BAR
 
 COMPARE = {"cvlnet": golden_cvlnet.compare_all}
 
 
+@pytest.mark.timeout(900)  # two full-size videos and tiles through VGG16
 def test_golden(golden: tuple[Path, int], report: list[str]) -> None:
     folder, seed = golden
     compared = COMPARE[folder.name](folder, seed)
