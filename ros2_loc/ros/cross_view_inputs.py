@@ -20,6 +20,9 @@ class Inputs(Generic[T]):
         self._waiting: deque[Callable[[T], object]] = deque(maxlen=_MOST)
         self._odometry_ns: int | None = None
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def add(self, give: Callable[[T], object], odometry_ns: int | None = None) -> None:
         """Keep something to give; `odometry_ns`: it is odometry of this stamp."""
         with self._changed:

@@ -17,7 +17,7 @@ from visualization_msgs.msg import MarkerArray
 
 from ros2_loc import registry
 from ros2_loc.core.pose import Pose, transport_to_left
-from ros2_loc.core.types import Frame, PoseEstimate, Rejection, RejectionReason
+from ros2_loc.core.types import Frame, OverheadDescriptor, PoseEstimate, Rejection, RejectionReason
 from ros2_loc.errors import ConfigError, DataError, Ros2LocError
 from ros2_loc.localization.belief_view import BeliefView
 from ros2_loc.localization.cross_view_localizer import CrossViewLocalizer, CrossViewResult
@@ -239,8 +239,8 @@ class CrossViewLocalizerNode(NodeBase):
             return
         self._statistics.add(found.result, found.stage_s, time.perf_counter() - received_s, _values(found))
         self._publish_result(found.result, found)
-        if isinstance(frame, Frame) and found.scores.size and self._picture_publisher.get_subscription_count():
-            picture = draw_overhead(self._view(frame, found.result, found))
+        if isinstance(frame, Frame) and found.descriptor is not None and self._picture_publisher.get_subscription_count():
+            picture = draw_overhead(self._view(frame, found.result, found, found.descriptor))
             self._picture_publisher.publish(conversions.image_from_rgb(picture, stamp_ns, message.header.frame_id))
 
     def _give_inputs(self) -> None:
@@ -301,12 +301,19 @@ class CrossViewLocalizerNode(NodeBase):
         self._belief_publisher.publish(belief_grid(belief, self._map_from_tiles, stamp_ns, frame_id))
         self._modes_publisher.publish(mode_markers(belief, self._map_from_tiles, stamp_ns, frame_id))
 
-    def _view(self, frame: Frame, result: PoseEstimate | Rejection, found: CrossViewResult) -> OverheadView:
-        tile = self._tiles.tile(found.candidates[0].source) if found.candidates else None
+    def _view(self, frame: Frame, result: PoseEstimate | Rejection, found: CrossViewResult, seen: OverheadDescriptor) -> OverheadView:
         words = f"{self._state_names.get(self._state, '')}   {found.frames} images   {found.scored_tiles} tiles compared"
-        probability = found.belief.probability
         return OverheadView(
-            frame, found.yaw_rad, self._encoder.grid, tile, found.scores, probability, result, words.strip(), found.stage_s
+            frame=frame,
+            yaw_rad=found.yaw_rad,
+            features=seen.features,
+            grid=self._encoder.grid,
+            tile=self._tiles.tile(found.candidates[0].source) if found.candidates else None,
+            scores=found.scores,
+            probability=found.belief.probability,
+            result=result,
+            words=words.strip(),
+            stage_s=found.stage_s,
         )
 
     # --- diagnostics

@@ -21,6 +21,7 @@ _UNSEEN: Color = (52, 60, 76)
 _WHITE: Color = (255, 255, 255)
 _SOFT: Color = (190, 200, 212)
 _GAP_PX = 6
+_WIDEST = 2.0  # the camera's picture, in heights of the row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +31,7 @@ class OverheadView:
     Attributes:
         frame: the newest image of the video.
         yaw_rad: of base_link, as the query took it.
+        features: (C, S, S) of the video from above, zero where it sees nothing.
         grid: of the encoder.
         tile: the best one, or None.
         scores: (K, K) of that tile, or (0, 0).
@@ -41,6 +43,7 @@ class OverheadView:
 
     frame: Frame
     yaw_rad: float
+    features: NDArray[np.float32]
     grid: OverheadGrid
     tile: Tile | None
     scores: NDArray[np.float32]
@@ -51,23 +54,28 @@ class OverheadView:
 
 
 def draw_overhead(view: OverheadView, side_px: int = 256) -> Image:
-    """Camera, ground from above, best tile, its scores and the belief in a row over a line of words; north is up.
+    """Camera, ground from above, the video's features, best tile, its scores and the belief in a row over words; north is up.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
     height, width = view.frame.image.shape[:2]
-    camera = cv2.resize(view.frame.image, (round(width * side_px / height), side_px), interpolation=cv2.INTER_AREA)
+    scale = min(side_px / height, _WIDEST * side_px / width)
+    small = cv2.resize(view.frame.image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    camera = np.full((side_px, small.shape[1], 3), _BACKGROUND, dtype=np.uint8)
+    camera[-small.shape[0] :] = small
     seen = ground_from_above(view.frame, view.yaw_rad, view.grid.coverage_m, side_px)
     _arrow(seen, (side_px / 2, side_px / 2), view.yaw_rad)
     panels = [
         ("camera", camera),
-        (f"ground, {view.grid.coverage_m:.0f} m", seen),
+        (f"this image, {view.grid.coverage_m:.0f} m", seen),
+        ("features of the video", heat(np.linalg.norm(view.features, axis=0), side_px)),
         ("best tile" if view.tile is None else f"best tile {view.tile.id}", _tile(view, side_px)),
         ("scores of its shifts", _scores(view.scores, side_px)),
         ("belief", heat(view.probability, side_px)),
     ]
     for title, panel in panels:
+        draw_words(panel, title, 6, 16, 0.65, (0, 0, 0), bold=True)
         draw_words(panel, title, 6, 16, 0.65, _WHITE)
     gap = np.full((side_px, _GAP_PX, 3), _BACKGROUND, dtype=np.uint8)
     row = np.hstack([part for _, panel in panels for part in (panel, gap)][:-1])
