@@ -20,6 +20,7 @@ Bools = NDArray[np.bool_]
 RECALL_AT: tuple[int, ...] = (1, 5, 10, 100)
 RADII_M: tuple[float, ...] = (10.0, 25.0)
 ARRIVED_M = 10.0  # a run has found its place when its answer is this near
+STALE_M = 15.0  # an answer this far back is none
 HOLDS_M = 16.0  # a tile whose centre is this near holds the place within its shifts, up to their corners (3.5 cells of 3.2 m)
 FILTER_DISTANCES_M: tuple[float, ...] = (50.0, 100.0, 200.0)
 _THREE_SIGMA = 0.9973  # of one dimension; the ellipse of the same probability is used in two
@@ -158,11 +159,11 @@ def confidently_wrong(track: RunTrack) -> Bools:
 
 
 def within_after(track: RunTrack, distance_m: float, accepted_only: bool) -> bool:
-    """Whether the answer at the first frame after this way is within `ARRIVED_M`; a run that ended before has not arrived."""
-    later = np.flatnonzero(track.travelled_m >= distance_m)
-    if len(later) == 0:
+    """Whether the newest answer after this way is within `ARRIVED_M`; a run without an answer on the last `STALE_M` has not arrived."""
+    earlier = np.flatnonzero(track.travelled_m <= distance_m)
+    if len(earlier) == 0 or track.travelled_m[earlier[-1]] < distance_m - STALE_M:
         return False
-    i = int(later[0])
+    i = int(earlier[-1])
     return bool(track.error_m[i] <= ARRIVED_M and (track.accepted[i] or not accepted_only))
 
 

@@ -99,7 +99,8 @@ class BeliefRecorder:
         here = moment.truth.translation[:2]
         steps = [k for k, p in enumerate(self.path_m) if np.array_equal(p, here)]
         if estimate is None:
-            said = f"{len(moment.belief.modes)} modes, no pose"
+            modes = moment.belief.modes
+            said = f"no pose, {len(modes)} place{'' if len(modes) == 1 else 's'}, the best {modes[0].mass:.0%}" if modes else "no pose"
         else:
             said = f"pose, {np.linalg.norm(estimate.map_from_base.translation[:2] - here):.1f} m off"
         return BeliefPicture(

@@ -132,7 +132,7 @@ def draw_example(example: OverheadExample, words: str = "") -> Image:
         reach = example.grid.shift_cells * example.grid.metres_per_cell
         if reach > 0:
             middle[0].add_patch(Rectangle((-reach, -reach), 2 * reach, 2 * reach, fill=False, ec="white", lw=1.0, ls="--"))
-        _titles(middle, ["satellite tile, the shifts tried", "video from above, at the truth", "tile, same colours"])
+        _titles(middle, ["tile, the shifts tried", "video from above", "tile, same colours"])
         _shift_map(figure, figure.add_subplot(parts[4]), example, 1.0 / example.uncertainty, "confidence 1 / uncertainty", "cividis")
         _shift_map(figure, figure.add_subplot(parts[5]), example, example.scores, "similarity", _SCORES)
         if words:
@@ -177,6 +177,8 @@ def draw_beliefs(background: Image, bounds_m: Bounds, moments: Sequence[BeliefPi
             _draw_belief(axes, moment)
             axes.set(xlim=(west, east), ylim=(south, north), xticks=[], yticks=[])
             axes.set_title(moment.words, fontsize=9, loc="left")
+            if moment.estimate_m is not None:
+                _zoom(axes, background, bounds_m, moment)
         return _pixels(figure, 110)
 
 
@@ -208,7 +210,7 @@ def _shift_map(figure: Figure, axes: Axes, example: OverheadExample, values: Flo
     axes.set(xlim=(-side, side), ylim=(-side, side), anchor="N")
     axes.tick_params(labelsize=7, colors=hex_color(GRAY), length=2)
     axes.set_xlabel("m east", fontsize=8, color=hex_color(GRAY), labelpad=1)
-    bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.02)
+    bar = figure.colorbar(shown, cax=axes.inset_axes((1.03, 0.0, 0.05, 1.0)))
     bar.ax.tick_params(labelsize=7, colors=hex_color(GRAY), length=2)
     bar.outline.set_visible(False)  # type: ignore[operator]
     _titles([axes], [title])
@@ -243,6 +245,19 @@ def _draw_belief(axes: Axes, moment: BeliefPicture) -> None:
         angle = float(np.degrees(np.arctan2(directions[1, 0], directions[0, 0])))
         axes.add_patch(Ellipse(tuple(moment.estimate_m), width, height, angle=angle, fill=False, ec=hex_color(BLUE), lw=1.8))
         axes.plot(*moment.estimate_m, "x", ms=6, color=hex_color(BLUE), mew=2.0)
+
+
+def _zoom(axes: Axes, background: Image, bounds_m: Bounds, moment: BeliefPicture, half_m: float = 25.0) -> None:
+    """The surroundings of the truth in the corner that is farthest from it."""
+    west, south, east, north = bounds_m
+    (x, y), side = moment.truth_m, 0.36
+    left, low = (0.01 if x > 0.5 * (west + east) else 0.99 - side), (0.01 if y > 0.5 * (south + north) else 0.99 - side)
+    corner = axes.inset_axes((left, low, side, side))
+    corner.imshow(background, extent=(west, east, south, north), interpolation="bilinear")
+    _draw_belief(corner, moment)
+    corner.set(xlim=(x - half_m, x + half_m), ylim=(y - half_m, y + half_m), xticks=[], yticks=[])
+    for spine in corner.spines.values():
+        spine.set(color=hex_color(INK), linewidth=1.2)
 
 
 def _pixels(figure: Figure, dpi: int) -> Image:

@@ -93,16 +93,23 @@ def test_confidently_wrong_is_far_off_and_outside_of_the_claim() -> None:
 
 
 def test_filter_numbers_by_hand() -> None:
-    sure = track([0, 40, 60, 110, 210], [False, True, True, True, True], [300, 30, 8, 3, 2], [np.nan, 99.0, 1.0, 1.0, 1.0])
-    shy = track([0, 55, 105, 205], [False, False, False, True], [200, 9, 5, 4], [np.nan, np.nan, np.nan, 2.0])
+    sure = track([0, 40, 48, 100, 196], [False, True, True, True, True], [300, 30, 8, 3, 2], [np.nan, 99.0, 1.0, 1.0, 1.0])
+    shy = track([0, 50, 95, 199], [False, False, False, True], [200, 9, 5, 4], [np.nan, np.nan, np.nan, 2.0])
     short = track([0, 30], [False, False], [5, 5], [np.nan, np.nan])
     found = m.filter_metrics([sure, shy, short])
     assert found.within == pytest.approx((1 / 3, 1 / 3, 2 / 3))
     assert found.mode_within == pytest.approx((2 / 3, 2 / 3, 2 / 3))
     assert (found.runs, found.runs_wrong, found.poses_wrong, found.poses, found.never) == (3, 1, 1, 5, 1)
     assert found.coverage == pytest.approx(4 / 5)
-    assert found.first_fix_m is not None and found.first_fix_m[1] == pytest.approx((40 + 205) / 2)
+    assert found.first_fix_m is not None and found.first_fix_m[1] == pytest.approx((40 + 199) / 2)
     assert found.error_median_m == 4.0
+
+
+def test_what_a_run_says_later_does_not_count_before() -> None:
+    late = track([45, 51], [False, True], [900, 1], [np.nan, 1.0])
+    assert not m.within_after(late, 50.0, accepted_only=False) and m.within_after(late, 51.0, accepted_only=True)
+    assert m.within_after(late, 65.0, accepted_only=True) and not m.within_after(late, 67.0, accepted_only=True)
+    assert not m.within_after(late, 40.0, accepted_only=False)
 
 
 def test_filter_that_never_speaks_has_no_errors() -> None:
