@@ -108,11 +108,11 @@ def _drives(kind: str, paths: list[Path], arguments: argparse.Namespace, recipe:
     from ros2_loc.training.towns import Towns
 
     if kind == "town":
-        return Towns(recipe.towns, recipe.network.image_px, cache)
+        return Towns(recipe.towns, recipe.network, cache)
     tiles = TileDatabase.load(arguments.tiles)
     if kind == "kitti-cvl":
-        return recorded_drives.kitti_cvl(paths[0], arguments.lists, tiles, recipe.network.image_px, cache)
-    return recorded_drives.recorded(paths, arguments.validate_on, tiles, recipe.network.image_px, cache)
+        return recorded_drives.kitti_cvl(paths[0], arguments.lists, tiles, recipe.network, cache)
+    return recorded_drives.recorded(paths, arguments.validate_on, tiles, recipe.network, cache)
 
 
 def _resume_command(arguments: argparse.Namespace) -> str:

@@ -258,6 +258,8 @@ def video(
     for k, (i, query_from_base) in enumerate(zip(chosen, poses, strict=True)):
         images[k] = drive.images[i]
         sampling[k], visible[k] = project_overhead(grid, drive.camera, drive.base_from_camera, query_from_base)
+        column, row = np.floor(sampling[k]).astype(np.intp).transpose(2, 0, 1)
+        visible[k] &= drive.mask[row.clip(max=drive.mask.shape[0] - 1), column.clip(max=drive.mask.shape[1] - 1)]
     return images, sampling, visible
 
 

@@ -64,10 +64,11 @@ class CrossViewObjective(nn.Module):
         if "image_jitter" in batch:
             videos, tiles = jittered(videos, batch["image_jitter"]), jittered(tiles, batch["tile_jitter"])
         ground = network.ground_features(videos.flatten(0, 1)).unflatten(0, videos.shape[:2])
-        query, seen = network.query_features(ground, batch["sampling_px"], batch["visible"])
         descriptors, uncertainty = network.tile_features(tiles)
-        with torch.autocast(query.device.type, enabled=False):  # sums over thousands of products
-            return network.similarity(query.float(), seen, descriptors.float(), uncertainty.float())
+        # places in images and sums over thousands of products need all their digits
+        with torch.autocast(videos.device.type, enabled=False):
+            query, seen = network.query_features(ground.float(), batch["sampling_px"], batch["visible"])
+            return network.similarity(query, seen, descriptors.float(), uncertainty.float())
 
     def _temperature(self, name: str) -> Tensor:
         return self.log_temperature[name].exp().clamp(min=1e-3)

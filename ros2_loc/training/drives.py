@@ -1,14 +1,13 @@
-"""Drives to learn from: images at the network's size in a file that all processes share, true poses, and the imagery of the place."""
+"""Drives to learn from: images as the network takes them in a file that all processes share, true poses, and the imagery of the place."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from ros2_loc.core.pose import Array, Pose
 from ros2_loc.errors import DataError
 from ros2_loc.io.files import atomic_path, read_text
 from ros2_loc.io.image_sequence import ImageSequence
+from ros2_loc.perception.cross_view.views import network_frame
 
 Progress = Callable[[int, int], None]
 
@@ -59,7 +59,8 @@ class CachedDrive:
 
     Attributes:
         name, imagery: as of `CrossViewDrive`.
-        images: (N, h, w, 3) uint8 RGB, of the network's size; on disk, read when needed.
+        images: (N, h, w, 3) uint8 RGB, as the network takes them; on disk, read when needed.
+        mask: (h, w) bool, False where the real camera sees nothing.
         map_from_base: (N, 4, 4).
         camera: of these images; base_from_camera: its mounting.
         queries: (Q,) indices of images.
@@ -69,6 +70,7 @@ class CachedDrive:
     name: str
     imagery: Imagery
     images: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
     map_from_base: Array
     camera: Camera
     base_from_camera: Pose
@@ -82,12 +84,15 @@ class CachedDrive:
         return np.concatenate([[0.0], np.cumsum(steps)])
 
 
-def cache_drive(drive: CrossViewDrive, folder: Path, image_px: tuple[int, int], progress: Progress | None = None) -> CachedDrive:
-    """The drive with its images resized and laid down in `folder`; what an interrupted call has done already is kept.
+def cache_drive(
+    drive: CrossViewDrive, folder: Path, image_px: tuple[int, int], view: str = "resized", progress: Progress | None = None
+) -> CachedDrive:
+    """The drive with its images as a network takes them, laid down in `folder`; what an interrupted call has done already is kept.
 
     Args:
         folder: of this drive alone.
-        image_px: (height, width).
+        image_px: (height, width) of the network's images.
+        view: "level" or "resized", as of `CVLNet.Config`.
         progress: called with (images done, images in all).
 
     Raises:
@@ -95,18 +100,19 @@ def cache_drive(drive: CrossViewDrive, folder: Path, image_px: tuple[int, int], 
     """
     sequence = drive.sequence
     poses = _true_poses(drive)
-    for done in _write_images(sequence, folder, (len(sequence), *image_px, 3)):
+    for done in _write_images(sequence, folder, image_px, view):
         if progress is not None:
             progress(done, len(sequence))
-    camera = sequence.camera.resized(image_px[1], image_px[0])
+    frame = network_frame(sequence.frame(0), image_px, view)
     with atomic_path(folder / "drive.npz") as temporary:
         np.savez(
             temporary,
             name=drive.name,
             map_from_base=poses,
-            camera_model=camera.model,
-            camera_params=camera.params,
-            base_from_camera=sequence.base_from_camera.matrix,
+            mask=np.ones(image_px, bool) if frame.mask is None else frame.mask,
+            camera_model=frame.camera.model,
+            camera_params=frame.camera.params,
+            base_from_camera=frame.base_from_camera.matrix,
             queries=np.arange(len(sequence)) if drive.queries is None else np.asarray(drive.queries),
             tile_centres_m=np.zeros((0, 2)) if drive.tile_centres_m is None else drive.tile_centres_m,
         )
@@ -128,6 +134,7 @@ def load_drive(folder: Path, imagery: Imagery) -> CachedDrive:
                 name=str(stored["name"]),
                 imagery=imagery,
                 images=images,
+                mask=stored["mask"],
                 map_from_base=stored["map_from_base"],
                 camera=Camera(str(stored["camera_model"]), images.shape[2], images.shape[1], tuple(stored["camera_params"])),
                 base_from_camera=Pose.from_matrix(stored["base_from_camera"]),
@@ -145,44 +152,36 @@ def _true_poses(drive: CrossViewDrive) -> Array:
     return np.stack(poses)
 
 
-def _write_images(sequence: ImageSequence, folder: Path, shape: tuple[int, ...]) -> Iterator[int]:
-    """Resizes and writes what is not written yet, and says after each how many are."""
-    state, file = folder / "state.json", folder / "images.npy"
-    done = _images_done(state, shape, sequence.names)
+def _write_images(sequence: ImageSequence, folder: Path, image_px: tuple[int, int], view: str) -> Iterator[int]:
+    """Converts and writes what is not written yet, and says after each how many are."""
+    state, file, count = folder / "state.json", folder / "images.npy", len(sequence)
+    about = {"size": list(image_px), "view": view, "count": count, "first": sequence.names[0], "last": sequence.names[-1]}
+    done = _images_done(state, about)
     folder.mkdir(parents=True, exist_ok=True)
-    if done == 0:
-        _write_state(state, shape, sequence.names, 0)
-    if done < shape[0]:
-        images = np.lib.format.open_memmap(file, "r+" if done else "w+", np.uint8, shape)
-        for i in range(done, shape[0]):
-            images[i] = resize(sequence.image(i), (shape[1], shape[2]))
-            if i + 1 == shape[0] or (i + 1) % _FLUSH_EVERY == 0:
+    if done < count:
+        images = np.lib.format.open_memmap(file, "r+" if done else "w+", np.uint8, (count, *image_px, 3))
+        for i in range(done, count):
+            images[i] = network_frame(sequence.frame(i), image_px, view).image
+            if i + 1 == count or (i + 1) % _FLUSH_EVERY == 0:
                 images.flush()
-                _write_state(state, shape, sequence.names, i + 1)
+                _write_state(state, {**about, "images_done": i + 1})
             yield i + 1
-    yield shape[0]
+    yield count
 
 
-def _write_state(path: Path, shape: tuple[int, ...], names: Sequence[str], done: int) -> None:
+def _write_state(path: Path, state: dict[str, Any]) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps({"shape": list(shape), "first": names[0], "last": names[-1], "images_done": done}))
+        temporary.write_text(json.dumps(state))
 
 
-def _images_done(path: Path, shape: tuple[int, ...], names: Sequence[str]) -> int:
+def _images_done(path: Path, about: dict[str, Any]) -> int:
     if not path.exists() or not (path.parent / "images.npy").exists():
         return 0
     try:
         state = json.loads(read_text(path, "state of a cached drive"))
-        if (state["shape"], state["first"], state["last"]) == (list(shape), names[0], names[-1]):
-            return int(state["images_done"])
-    except (json.JSONDecodeError, KeyError, TypeError):
+        done = int(state.pop("images_done"))
+        if state == about:
+            return done
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
         pass
     raise DataError(f"{path.parent}: holds the images of another drive or size; remove the folder or give another --cache")
-
-
-def resize(image: NDArray[np.uint8], image_px: tuple[int, int]) -> NDArray[np.uint8]:
-    """An (H, W, 3) image at (height, width): by areas where it shrinks, bilinear where it grows, as the pipelines do."""
-    if image.shape[:2] == image_px:
-        return image
-    shrinks = image.shape[0] >= image_px[0] and image.shape[1] >= image_px[1]
-    return np.asarray(cv2.resize(image, image_px[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.uint8)

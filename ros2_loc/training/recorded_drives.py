@@ -22,6 +22,7 @@ from ros2_loc.io.trajectories import Trajectory
 from ros2_loc.mapping.georeference import locate_posed_map
 from ros2_loc.mapping.mosaic import StoredMosaic
 from ros2_loc.mapping.tile_database import TileDatabase
+from ros2_loc.models.cvlnet import CVLNet
 from ros2_loc.training.drives import CachedDrive, CrossViewDrive, Imagery, Progress, cache_drive, is_cached, load_drive
 
 _IN_MEMORY_PX = 400_000_000
@@ -36,11 +37,11 @@ class RecordedDrives:
         train: dict[str, Callable[[], CrossViewDrive]],
         validate: dict[str, Callable[[], CrossViewDrive]],
         imagery: Imagery,
-        image_px: tuple[int, int],
+        network: CVLNet.Config,
         cache: Path,
     ) -> None:
-        """Nothing is read yet. `cache`: folder in which drives of several recipes may lie; `image_px`: (height, width)."""
-        self._parts, self._imagery, self._image_px, self._cache = (train, validate), imagery, image_px, cache
+        """Nothing is read yet. `cache`: folder in which drives of several recipes may lie; `network` says how it takes images."""
+        self._parts, self._imagery, self._network, self._cache = (train, validate), imagery, network, cache
 
     def drives(self, workers: int = 1, progress: Progress | None = None) -> tuple[list[CachedDrive], list[CachedDrive]]:
         """Drives to train and to validate; raises DataError where one can't be read. `progress`: (drives done, drives in all)."""
@@ -55,12 +56,12 @@ class RecordedDrives:
         return found
 
     def _drive(self, name: str, opened: Callable[[], CrossViewDrive]) -> CachedDrive:
-        height, width = self._image_px
-        folder = self._cache / f"{name.replace('/', '_')}_{height}x{width}"
-        return load_drive(folder, self._imagery) if is_cached(folder) else cache_drive(opened(), folder, self._image_px)
+        image_px, view = self._network.image_px, self._network.view
+        folder = self._cache / f"{name.replace('/', '_')}_{image_px[0]}x{image_px[1]}_{view}"
+        return load_drive(folder, self._imagery) if is_cached(folder) else cache_drive(opened(), folder, image_px, view)
 
 
-def kitti_cvl(raw: Path, lists: Path, tiles: TileDatabase, image_px: tuple[int, int], cache: Path) -> RecordedDrives:
+def kitti_cvl(raw: Path, lists: Path, tiles: TileDatabase, network: CVLNet.Config, cache: Path) -> RecordedDrives:
     """KITTI-CVL: the drives of KITTI raw that its lists name (camera 2); of the lists, "test1" is what the paper validates with.
 
     Args:
@@ -78,11 +79,11 @@ def kitti_cvl(raw: Path, lists: Path, tiles: TileDatabase, image_px: tuple[int, 
         if missing:
             raise DataError(f"{raw}: lacks {len(missing)} of {len(named)} drives of the list {part}, for instance {missing[0]}")
         parts.append({f"kitti/{part}/{name}/{_digest(tiles)}": _listed(raw / name, rows, tiles, imagery) for name, rows in named.items()})
-    return RecordedDrives(parts[0], parts[1], imagery, image_px, cache)
+    return RecordedDrives(parts[0], parts[1], imagery, network, cache)
 
 
 def recorded(
-    train: Sequence[Path], validate: Sequence[Path], tiles: TileDatabase, image_px: tuple[int, int], cache: Path
+    train: Sequence[Path], validate: Sequence[Path], tiles: TileDatabase, network: CVLNet.Config, cache: Path
 ) -> RecordedDrives:
     """Recordings of any kind (`open_sequence`) that have true poses, and fixes which lay these onto the earth."""
     imagery = imagery_of(tiles)
@@ -90,7 +91,7 @@ def recorded(
     def named(paths: Sequence[Path]) -> dict[str, Callable[[], CrossViewDrive]]:
         return {f"{path.stem}/{_digest(tiles, path)}": lambda path=path: georeferenced(path, tiles, imagery) for path in paths}
 
-    return RecordedDrives(named(train), named(validate), imagery, image_px, cache)
+    return RecordedDrives(named(train), named(validate), imagery, network, cache)
 
 
 def georeferenced(path: Path, tiles: TileDatabase, imagery: Imagery) -> CrossViewDrive:

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,23 +19,25 @@ from ros2_loc.core.pose import BODY_FROM_OPTICAL, Pose, so3_exp
 from ros2_loc.errors import ConfigError
 from ros2_loc.io.files import atomic_path
 from ros2_loc.mapping.mosaic import Mosaic
+from ros2_loc.models.cvlnet import CVLNet
+from ros2_loc.perception.cross_view.views import level_camera, level_mounting
 from ros2_loc.training.drives import CachedDrive, CrossViewDrive, Progress, cache_drive, is_cached, load_drive
 from ros2_loc.world.imagery import Imagery, noon, town_mosaic
 from ros2_loc.world.layout import TownSize
 from ros2_loc.world.light import Light
 from ros2_loc.world.recording import Recording
-from ros2_loc.world.routes import cross_view_camera, cross_view_mounting, district_drives
+from ros2_loc.world.routes import cross_view_camera, district_drives
 from ros2_loc.world.town import Town
 
-_FORMAT = 3
+_FORMAT = 4
 _AROUND_M = 50.0  # of imagery beyond the town: tiles of its outer streets are whole
 
 
 class Towns:
     """Districts of consecutive seeds: the first ones to train, the last ones to validate.
 
-    In those to train, camera, mounting and light differ from drive to drive, and the imagery from town to town; those to validate have the
-    usual camera and imagery, and the three weathers.
+    In those to train, camera, mounting and light differ from drive to drive, and the imagery from town to town; those to validate have
+    `cross_view_camera`, the usual imagery, and the three weathers.
     """
 
     @dataclass(frozen=True)
@@ -42,28 +45,29 @@ class Towns:
         """What is rendered."""
 
         first_seed: int = 1000
-        count: int = 8
-        validation_count: int = 1
-        extent_m: float = 840.0
-        drives: int = 5  # of each town
-        drive_length_m: float = 900.0
-        image_step_m: float = 2.5
+        count: int = 16
+        validation_count: int = 2
+        extent_m: tuple[float, float] = (320.0, 480.0)  # range of the side of a town
+        drives: int = 3  # of each town
+        drive_length_m: float = 450.0
+        image_step_m: float = 2.0
         metres_per_px: float = 0.4  # of the picture from above
-        usual_camera: float = 0.3  # share of the drives that have it
+        usual_camera: float = 0.5  # share of the drives that have the camera of the network's view, at a height of their own
 
         def __post_init__(self) -> None:
-            sizes = (self.extent_m, self.drive_length_m, self.image_step_m, self.metres_per_px)
+            object.__setattr__(self, "extent_m", tuple(self.extent_m))
+            sizes = (self.extent_m[0], self.drive_length_m, self.image_step_m, self.metres_per_px)
             if min(self.count, self.validation_count, self.drives) < 1 or min(sizes) <= 0 or not 0 <= self.usual_camera <= 1:
                 raise ConfigError(f"{self}: counts must be at least 1, lengths positive, usual_camera from 0 to 1")
 
-    def __init__(self, config: Config, image_px: tuple[int, int], cache: Path) -> None:
+    def __init__(self, config: Config, network: CVLNet.Config, cache: Path) -> None:
         """Nothing is rendered yet.
 
         Args:
-            image_px: (height, width) of the ground images.
+            network: says how it takes images.
             cache: folder in which towns of several recipes may lie.
         """
-        self.config, self._image_px, self._cache = config, image_px, cache
+        self.config, self._network, self._cache = config, network, cache
 
     def drives(self, workers: int = 1, progress: Progress | None = None) -> tuple[list[CachedDrive], list[CachedDrive]]:
         """Drives to train and to validate; those that the cache lacks are rendered now (a minute or two per town and process).
@@ -73,7 +77,8 @@ class Towns:
             progress: called with (drives done, drives in all).
         """
         c = self.config
-        towns = [_TownOfDrives(c.first_seed + k, k >= c.count, c, self._image_px, self._cache) for k in range(c.count + c.validation_count)]
+        view = _View(self._network.image_px, self._network.view)
+        towns = [_TownOfDrives(c.first_seed + k, k >= c.count, c, view, self._cache) for k in range(c.count + c.validation_count)]
         done, total = 0, len(towns) * c.drives
         for finished in _rendered(towns, workers):
             done += finished
@@ -84,6 +89,13 @@ class Towns:
         return [drive for town in train for drive in town], [drive for town in validate for drive in town]
 
 
+class _View(NamedTuple):
+    """How the network takes images: (height, width), and "level" or "resized"."""
+
+    image_px: tuple[int, int]
+    kind: str
+
+
 @dataclass(frozen=True, slots=True)
 class _TownOfDrives:
     """One town and its place on disk; `plain`: as a town to validate with."""
@@ -91,12 +103,12 @@ class _TownOfDrives:
     seed: int
     plain: bool
     config: Towns.Config
-    image_px: tuple[int, int]
+    view: _View
     cache: Path
 
     @property
     def folder(self) -> Path:
-        what = {**asdict(self.config), "image_px": self.image_px, "plain": self.plain, "format": _FORMAT}
+        what = {**asdict(self.config), "view": self.view, "plain": self.plain, "format": _FORMAT}
         for name in ("first_seed", "count", "validation_count", "drives"):
             del what[name]
         return self.cache / f"town_{self.seed}_{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:10]}"
@@ -108,13 +120,14 @@ class _TownOfDrives:
         if not lacking:
             return
         cv2.setNumThreads(1)  # the workers are the parallelism
-        town = Town.generate(self.seed, TownSize.district(self.config.extent_m))
+        extent = float(np.random.default_rng([self.seed, 47]).uniform(*self.config.extent_m))
+        town = Town.generate(self.seed, TownSize.district(extent))
         if not self._mosaic.exists():
             save_mosaic(self._imagery(town), self._mosaic)
         imagery = load_mosaic(self._mosaic)
         for k in lacking:
             drive = CrossViewDrive(f"town {self.seed} drive {k}", self._recording(town, k).sequence(), imagery)
-            cache_drive(drive, self._drive(k), self.image_px)
+            cache_drive(drive, self._drive(k), self.view.image_px, self.view.kind)
             yield 1
 
     def load(self) -> list[CachedDrive]:
@@ -141,13 +154,15 @@ class _TownOfDrives:
     def _recording(self, town: Town, number: int) -> Recording:
         c, rng = self.config, np.random.default_rng([self.seed, 43, number])
         recording = district_drives(town, number, c.drive_length_m, image_step_m=c.image_step_m)[0]
-        height, width = self.image_px
-        usual = self.plain or rng.random() < c.usual_camera
+        if self.plain:
+            return replace(recording, light=_WEATHERS[number % 3]())
+        (height, width), usual, mounting = self.view.image_px, rng.random() < c.usual_camera, drawn_mounting(rng)
+        usual_camera = level_camera(height, width) if self.view.kind == "level" else cross_view_camera(width, height)
         return replace(
             recording,
-            camera=cross_view_camera(width, height) if usual else drawn_camera(self.image_px, rng),
-            base_from_camera=cross_view_mounting() if usual else drawn_mounting(rng),
-            light=_WEATHERS[number % 3]() if self.plain else drawn_light(rng),
+            camera=usual_camera if usual else drawn_camera(width, rng),
+            base_from_camera=level_mounting(mounting) if usual and self.view.kind == "level" else mounting,
+            light=drawn_light(rng),
         )
 
 
@@ -169,12 +184,12 @@ def _render(town: _TownOfDrives) -> int:
     return sum(town.render())
 
 
-def drawn_camera(image_px: tuple[int, int], rng: np.random.Generator) -> Camera:
-    """A pinhole camera that fills images of (height, width) px: 75 to 100 degrees across, 30 to 62 high, a quarter to half of it upward."""
-    height, width = image_px
+def drawn_camera(width: int, rng: np.random.Generator) -> Camera:
+    """A pinhole camera with square pixels: 75 to 100 degrees across, 30 to 62 high, a quarter to half of it above its axis."""
     across, high = np.radians(rng.uniform(75, 100)), np.radians(rng.uniform(30, 62))
-    fx, fy = width / 2 / np.tan(across / 2), height / 2 / np.tan(high / 2)
-    return Camera.pinhole(width, height, fx, fy, width / 2, height * float(rng.uniform(0.25, 0.5)))
+    focal = width / 2 / np.tan(across / 2)
+    height = round(2 * focal * np.tan(high / 2))
+    return Camera.pinhole(width, height, focal, focal, width / 2, height * float(rng.uniform(0.25, 0.5)))
 
 
 def drawn_mounting(rng: np.random.Generator) -> Pose:
