@@ -88,7 +88,7 @@ class VideoConfig:
 class CrossViewPipelineConfig:
     """The sections of config/pipelines/cross_view.yaml; `encoder` is `{name: ..., key: value}`."""
 
-    encoder: dict[str, Any] = field(default_factory=lambda: {"name": "cvlnet", "weights": "small"})
+    encoder: dict[str, Any] = field(default_factory=lambda: {"name": "cvlnet"})
     tiles: TilesConfig = field(default_factory=TilesConfig)
     localizer: VideoConfig = field(default_factory=VideoConfig)
     filter: TileFilter.Config = field(default_factory=TileFilter.Config)
