@@ -70,7 +70,7 @@ def build_tiles(
     return TileDatabase.load(out, verify=False)
 
 
-def encode_tiles(database: TileDatabase, encoder: CrossViewEncoder, work: Path, show_progress: bool, batch: int = BATCH) -> TileDatabase:
+def encode_tiles(database: TileDatabase, encoder: CrossViewEncoder, work: Path, show_progress: bool) -> TileDatabase:
     """The tiles with descriptors; parts that `work` holds already are kept when they are of the same tiles and encoder.
 
     Raises:
@@ -87,7 +87,7 @@ def encode_tiles(database: TileDatabase, encoder: CrossViewEncoder, work: Path, 
             last = min(first + _PART, len(database))
             path = folder / f"{first:08d}.npz"
             if not path.is_file():
-                _write_part(path, database, encoder, range(first, last), batch, bar)
+                _write_part(path, database, encoder, range(first, last), bar)
             bar.update(last - bar.n)
     stored = [_read_part(folder / f"{first:08d}.npz") for first in parts]
     features, uncertainty = (np.concatenate(arrays) for arrays in zip(*stored, strict=True))
@@ -123,10 +123,10 @@ def _drawn(work: Path, draw: DrawImagery, fingerprint: str) -> StoredMosaic:
     return mosaic
 
 
-def _write_part(path: Path, database: TileDatabase, encoder: CrossViewEncoder, ids: range, batch: int, bar: tqdm) -> None:
+def _write_part(path: Path, database: TileDatabase, encoder: CrossViewEncoder, ids: range, bar: tqdm) -> None:
     made = []
-    for first in range(ids.start, ids.stop, batch):
-        some = range(first, min(first + batch, ids.stop))
+    for first in range(ids.start, ids.stop, BATCH):
+        some = range(first, min(first + BATCH, ids.stop))
         made.append(encoder.encode_tiles(tile_images(database, encoder, some)))
         bar.update(len(some))
     with atomic_path(path) as draft, draft.open("wb") as file:

@@ -12,12 +12,13 @@ from ros2_loc.core.geodesy import GeoOrigin
 from ros2_loc.core.overhead import OverheadGrid
 from ros2_loc.core.types import TileDescriptors
 from ros2_loc.errors import ConfigError, DataError
+from ros2_loc.mapping import tile_build
 from ros2_loc.mapping.mosaic import Mosaic, StoredMosaic, store
 from ros2_loc.mapping.tile_build import build_tiles, encode_tiles
 from ros2_loc.mapping.tile_database import TileDatabase
 from ros2_loc.mapping.tile_layout import TileLayout
 
-ORIGIN, LAYOUT = GeoOrigin(49.0, 8.4, 115.0), TileLayout(0.5, 32, 2.0, min_valid=1.0)
+ORIGIN, LAYOUT = GeoOrigin(49.0, 8.4, 115.0), TileLayout(0.5, 32, 5.0, min_valid=1.0)
 
 
 class MeanColours:
@@ -43,6 +44,12 @@ def mosaic() -> Mosaic:
     return Mosaic(np.random.default_rng(0).integers(0, 255, (240, 200, 3), dtype=np.uint8), np.ones((240, 200), bool), -20.0, 30.0, 0.25)
 
 
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tile_build, "_PART", 16)
+    monkeypatch.setattr(tile_build, "BATCH", 8)
+
+
 class Draw:
     """Counts how often the imagery is drawn."""
 
@@ -60,8 +67,8 @@ def build(out: Path, draw: Draw, encoder: Any, **values: Any) -> TileDatabase:
 
 def test_every_tile_has_the_descriptor_of_its_picture(tmp_path: Path) -> None:
     tiles = build(tmp_path / "t", Draw(), MeanColours())
-    assert tiles.descriptors is not None and tiles.descriptors.features.dtype == np.float16 and len(tiles) > 300
-    for index in (0, 100, len(tiles) - 1):
+    assert tiles.descriptors is not None and tiles.descriptors.features.dtype == np.float16 and len(tiles) > 50
+    for index in (0, 30, len(tiles) - 1):
         image = mosaic().crop(tiles.centres_m[index], 16, 1.0)[0]
         own = MeanColours().encode_tiles(image[None]).features[0]
         np.testing.assert_allclose(tiles.descriptors.features[index], own, atol=1e-3)
@@ -71,13 +78,13 @@ def test_every_tile_has_the_descriptor_of_its_picture(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_build_goes_on(tmp_path: Path) -> None:
-    draw, stopped = Draw(), MeanColours(stop_after=300)
+    draw, stopped = Draw(), MeanColours(stop_after=25)
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path / "t", draw, stopped)
     assert not (tmp_path / "t").exists() and (tmp_path / ".t.building").is_dir()
     rest = MeanColours()
     tiles = build(tmp_path / "t", draw, rest)
-    assert draw.calls == 1 and rest.seen == len(tiles) - 256  # whole parts are kept
+    assert draw.calls == 1 and rest.seen == len(tiles) - 16  # whole parts are kept
     fresh = build(tmp_path / "u", Draw(), MeanColours())
     np.testing.assert_array_equal(tiles.descriptors.features, fresh.descriptors.features)  # type: ignore[union-attr]
 
@@ -85,12 +92,12 @@ def test_an_interrupted_build_goes_on(tmp_path: Path) -> None:
 def test_other_sources_or_another_encoder_begin_anew(tmp_path: Path) -> None:
     draw = Draw()
     with pytest.raises(KeyboardInterrupt):
-        build(tmp_path / "t", draw, MeanColours(stop_after=300))
+        build(tmp_path / "t", draw, MeanColours(stop_after=25))
     other = MeanColours("mean_colours:2")
     tiles = build(tmp_path / "t", draw, other)
     assert draw.calls == 1 and other.seen == len(tiles)
     with pytest.raises(KeyboardInterrupt):
-        build(tmp_path / "v", draw, MeanColours(stop_after=300))
+        build(tmp_path / "v", draw, MeanColours(stop_after=25))
     build_tiles(tmp_path / "v", draw, ORIGIN, LAYOUT, {"sources": ["other"]}, None, show_progress=False)
     assert draw.calls == 3
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,11 +93,30 @@ def read_window(path: Path, window: tuple[int, int, int, int], factor: int = 1) 
     column, row, width, height = window
     shape = (4, height // factor, width // factor)
     try:
-        with rasterio.open(path) as dataset:
-            rgba = dataset.read(window=Window(column, row, width, height), out_shape=shape, resampling=Resampling.average)
-    except RasterioError as error:
+        rgba = _open(path).read(window=Window(column, row, width, height), out_shape=shape, resampling=Resampling.average)
+    except (RasterioError, OSError) as error:
         raise DataError(f"{path}: can't be read ({_first_line(error)}): copy the tiles again or build them again") from error
     return np.ascontiguousarray(np.moveaxis(rgba[:3], 0, -1)), rgba[3]
+
+
+class _LastFile(threading.local):
+    """Neighbouring windows share blocks, which GDAL keeps as long as the file is open; a handle belongs to one thread of one process."""
+
+    key: tuple[object, ...] = ()
+    dataset: Any = None
+
+
+_last_file = _LastFile()
+
+
+def _open(path: Path) -> Any:
+    stat = path.stat()
+    key = (os.getpid(), str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    if _last_file.key != key:
+        _last_file.key, _last_file.dataset = (), None
+        _last_file.dataset = rasterio.open(path)
+        _last_file.key = key
+    return _last_file.dataset
 
 
 def _first_line(error: Exception) -> str:
