@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from ros2_loc.core.camera import Camera
 from ros2_loc.core.geodesy import GeoOrigin, ecef_from_geodetic, geodetic_from_ecef
 from ros2_loc.core.pose import Pose
 from ros2_loc.errors import DataError
+from ros2_loc.mapping.mosaic import Mosaic
 from ros2_loc.mapping.sparse_map import ErrorModel, Place, SparseMap
+from ros2_loc.mapping.tile_database import TileDatabase
 from ros2_loc.ros import map_server_node
-from ros2_loc.ros.map_messages import earth_from_map, place_markers, point_cloud
+from ros2_loc.ros.map_messages import earth_from_map, mosaic_points, place_markers, point_cloud
 from ros2_loc.ros.qos import LATCHED
 from ros2_loc.ros.tf import TransformReader
 
@@ -88,6 +90,30 @@ def test_the_map_lies_where_its_origin_says() -> None:
     assert lat > 49.0105 and lon == pytest.approx(8.42, abs=1e-9) and alt == pytest.approx(115.0, abs=0.01)
 
 
+def small_mosaic() -> Mosaic:
+    """40 m x 30 m at 0.5 m; red grows eastward, green northward, the north-western corner is unknown."""
+    rows, columns = np.mgrid[0:60, 0:80]
+    rgb = np.stack([columns * 3, (59 - rows) * 4, np.full_like(rows, 7)], axis=-1).astype(np.uint8)
+    valid = np.ones((60, 80), dtype=bool)
+    valid[:10, :10] = False
+    return Mosaic(rgb, valid, 100.0, 230.0, 0.5)
+
+
+def small_tiles(origin: GeoOrigin) -> TileDatabase:
+    return TileDatabase.build(small_mosaic(), origin, TileDatabase.Layout(0.5, 40, 10.0), {"source": "test"})
+
+
+def test_the_imagery_becomes_points_where_it_lies_and_not_too_many() -> None:
+    points, colours, side_m = mosaic_points(small_mosaic(), 1.0, 10_000)
+    assert side_m == 1.0 and len(points) == 40 * 30 - 25 and (points[:, 2] == 0).all()
+    assert points[:, :2].min(axis=0).tolist() == [100.5, 200.5] and points[:, :2].max(axis=0).tolist() == [139.5, 229.5]
+    np.testing.assert_allclose(colours[:, 0], (points[:, 0] - 100.0) * 6.0 - 1.5, atol=1.0)
+    np.testing.assert_allclose(colours[:, 1], (points[:, 1] - 200.0) * 8.0 - 2.0, atol=1.0)
+    few, _, side_m = mosaic_points(small_mosaic(), 1.0, 100)
+    assert len(few) <= 100 and side_m == 3.5
+    assert len(mosaic_points(small_mosaic(), 1e9, 100)[0]) == 1
+
+
 @pytest.fixture
 def server(domain: int, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A map server whose maps come from `server.maps`, by folder."""
@@ -104,6 +130,68 @@ def server(domain: int, monkeypatch: pytest.MonkeyPatch) -> Any:
     yield node
     node.stop()
     node.destroy_node()
+
+
+@pytest.fixture
+def make_server(domain: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """A server of a map and tiles that lie in memory."""
+    made: list[Any] = []
+
+    def make(shown: SparseMap | None, tiles: TileDatabase) -> Any:
+        monkeypatch.setattr(map_server_node.SparseMap, "load", staticmethod(lambda folder, verify=True: shown))
+        monkeypatch.setattr(map_server_node.TileDatabase, "load", staticmethod(lambda folder, verify=True: tiles))
+        given = {"tiles": "/tiles", **({"map": "/maps/small"} if shown is not None else {}), "mosaic_height_m": 0.0}
+        made.append(map_server_node.MapServer(parameter_overrides=[Parameter(name, value=value) for name, value in given.items()]))
+        return made[-1]
+
+    yield make
+    for node in made:
+        node.stop()
+        node.destroy_node()
+
+
+@pytest.mark.parametrize("with_map", [False, True])
+def test_tiles_are_shown_in_the_frame_of_the_map_and_say_where_it_lies(
+    make_server: Callable[..., Any], make_node: Callable[..., Any], spin_until: Callable[..., bool], with_map: bool
+) -> None:
+    origin = GeoOrigin(49.0, 8.4, 100.0)
+    shown = small_map(origin) if with_map else None
+    server = make_server(shown, small_tiles(origin))
+    assert server.start()
+    node, clouds = make_node("rviz"), []
+    node.create_subscription(PointCloud2, "/map/mosaic", clouds.append, LATCHED)
+    reader = TransformReader(node)
+    assert spin_until(lambda: bool(clouds and reader.buffer.all_frames_as_string()), node, server)
+    values = np.frombuffer(clouds[0].data, np.float32).reshape(-1, 4)
+    enu_from_map = shown.enu_from_map if shown else Pose.identity()
+    np.testing.assert_allclose(enu_from_map.apply(values[:, :3].astype(float)).min(axis=0), [100.5, 200.5, 0.0], atol=1e-4)
+    earth = reader.pose("earth", "map")
+    place = geodetic_from_ecef(earth.apply(enu_from_map.inverse().apply([0.0, 0.0, 0.0])))
+    np.testing.assert_allclose(place, [49.0, 8.4, 100.0], atol=1e-6)
+    report = server._diagnose()
+    assert report.values["tiles"] == len(small_tiles(origin)) and report.values["encoder of the tiles"] == "none"
+    assert server.count_publishers("/map/points") == 1
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"), [(None, "is not georeferenced"), (GeoOrigin(49.001, 8.4, 100.0), "build the tiles in its frame")]
+)
+def test_tiles_and_map_of_different_frames_are_refused_in_one_line(
+    make_server: Callable[..., Any], origin: GeoOrigin | None, words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = make_server(small_map(origin), small_tiles(GeoOrigin(49.0, 8.4, 100.0)))
+    assert not server.start()
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "ERROR" in line]
+    assert words in line
+
+
+def test_neither_map_nor_tiles_is_refused(domain: int, capfd: pytest.CaptureFixture[str]) -> None:
+    server = map_server_node.MapServer()
+    assert not server.start()
+    server.destroy_node()
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "ERROR" in line]
+    assert "parameters 'map' and 'tiles' are empty" in line
 
 
 def test_a_late_subscriber_gets_the_map(server: Any, make_node: Callable[..., Any], spin_until: Callable[..., bool]) -> None:

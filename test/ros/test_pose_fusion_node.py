@@ -18,13 +18,17 @@ from nav_msgs.msg import Odometry, Path
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from ros2_loc.msg import LocalizationStatus
+from sensor_msgs.msg import NavSatFix
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
+from ros2_loc.core.geodesy import GeoOrigin, enu_from_geodetic
 from ros2_loc.core.pose import Pose, rotation_angle_rad, so3_exp
 from ros2_loc.core.types import PoseEstimate
 from ros2_loc.ros import conversions, qos
-from ros2_loc.ros.pose_fusion_node import PoseFusionNode
+from ros2_loc.ros.map_messages import earth_from_map
+from ros2_loc.ros.pose_fusion_node import PoseFusionNode, source_name
+from ros2_loc.ros.tf import StaticTransformBroadcaster
 
 S = 1_000_000_000
 START = 1_700_000_000 * S
@@ -45,6 +49,7 @@ class World:
         self._executor.add_node(node)
         self._executor.add_node(fusion)
         self.estimates = node.create_publisher(PoseWithCovarianceStamped, "localization/map_pose", qos.RESULT)
+        self.of_tiles = node.create_publisher(PoseWithCovarianceStamped, "localization/cross_view_pose", qos.RESULT)
         self.odometry = node.create_publisher(Odometry, "odom", qos.odometry_qos())
         self.initial = node.create_publisher(PoseWithCovarianceStamped, "initialpose", qos.RESULT)
         self.tf_publisher = node.create_publisher(TFMessage, "/tf", qos.TF)
@@ -72,7 +77,8 @@ class World:
         """Publish, and wait until the node has dealt with it."""
         before = self._dealt_with()
         publisher.publish(message)
-        self.until(lambda: self._dealt_with() > before, timeout_s=0.5 if publisher in (self.odometry, self.estimates) else 0.03)
+        counted = publisher in (self.odometry, self.estimates, self.of_tiles)
+        self.until(lambda: self._dealt_with() > before, timeout_s=0.5 if counted else 0.03)
 
     def _dealt_with(self) -> int:
         f = self.fusion
@@ -308,3 +314,62 @@ def test_bad_odometry_and_bad_estimates_do_not_reach_the_pose(world: Callable[..
     assert there.until(reported)
     there.drive(1.05, 2.0)
     assert there.until(lambda: there.state == TRACKING)
+
+
+@pytest.mark.parametrize(("topic", "name"), [("localization/map_pose", "map"), ("/robot/cross_view_pose", "cross_view"), ("amcl", "amcl")])
+def test_a_topic_names_its_source(topic: str, name: str) -> None:
+    assert source_name(topic) == name
+
+
+def estimate_of_tiles(there: World, t_s: float, offset_m: float = 0.0) -> PoseWithCovarianceStamped:
+    message = there.estimate(t_s)
+    message.pose.pose.position.x += offset_m
+    message.pose.covariance = np.diag([9.0, 9.0, 4.0, 0.0025, 0.0025, 0.0025]).ravel()
+    return message
+
+
+def test_tiles_give_the_first_fix_the_map_takes_over_and_the_tiles_carry_on(world: Callable[..., World]) -> None:
+    there = world()
+
+    def error_m() -> float:
+        last = there.poses[-1]
+        truth = MAP_FROM_ODOM @ odom_from_base((conversions.ns_from_stamp(last.header.stamp) - START) * 1e-9)
+        return float(np.linalg.norm(conversions.pose_from_message(last.pose.pose).translation - truth.translation))
+
+    def drive(first: int, last: int, tiles: bool, of_map: bool) -> None:
+        for k in range(first, last):  # tenths of a second
+            there.send_odometry(k / 10)
+            if tiles and k % 5 == 0:
+                there.send(there.of_tiles, estimate_of_tiles(there, k / 10, offset_m=2.0))
+            if of_map and k % 2 == 0:
+                there.send(there.estimates, there.estimate(k / 10))
+
+    drive(0, 20, tiles=True, of_map=False)
+    assert there.until(lambda: there.state == TRACKING) and 1.0 < error_m() < 3.0 and there.poses[-1].pose.covariance[0] > 1.0
+    drive(20, 35, tiles=True, of_map=True)
+    assert there.state == TRACKING and error_m() < 0.1 and there.poses[-1].pose.covariance[0] < 0.1
+    drive(35, 60, tiles=True, of_map=False)
+    assert there.state == TRACKING and error_m() < 0.5
+    counts = there.fusion._diagnose().values
+    assert counts["poses of map accepted"] >= 5 and counts["poses of cross_view accepted"] >= 5
+    assert counts["poses of cross_view initialized"] == 1
+
+
+def test_a_fix_is_sent_once_the_map_has_a_place_on_the_earth(world: Callable[..., World]) -> None:
+    there, fixes = world(), []
+    there.node.create_subscription(NavSatFix, "localization/fix", fixes.append, qos.RESULT)
+    assert there.until(lambda: there.fusion._fix_publisher.get_subscription_count() == 1)
+    there.drive(0.0, 1.0)
+    assert there.poses and not fixes
+    origin, enu_from_map = GeoOrigin(49.0, 8.4, 110.0), Pose(so3_exp([0.0, 0.0, 0.5]), np.array([20.0, 30.0, -2.0]))
+    earth = StaticTransformBroadcaster(there.node)
+    earth.sendTransform(conversions.transform_stamped(earth_from_map(origin, enu_from_map), 0, "earth", "map"))
+    assert there.until(lambda: there.fusion._georeference is not None)
+    there.drive(1.05, 1.5)
+    assert there.until(lambda: bool(fixes) and fixes[-1].header.stamp == there.poses[-1].header.stamp)
+    enu = enu_from_geodetic(origin, fixes[-1].latitude, fixes[-1].longitude, fixes[-1].altitude)
+    pose = conversions.pose_from_message(there.poses[-1].pose.pose)
+    assert np.allclose(enu, enu_from_map.apply(pose.translation), atol=1e-3)
+    assert fixes[-1].header.frame_id == "base_link" and fixes[-1].position_covariance_type == NavSatFix.COVARIANCE_TYPE_KNOWN
+    expected = enu_from_map.rotation @ np.array(there.poses[-1].pose.covariance).reshape(6, 6)[:3, :3] @ enu_from_map.rotation.T
+    assert np.allclose(np.array(fixes[-1].position_covariance).reshape(3, 3), expected, rtol=1e-3, atol=1e-9)
