@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ros2_loc.core.camera import Camera
 from ros2_loc.errors import DataError
 from ros2_loc.perception.cross_view.views import level_camera
 from ros2_loc.training.drives import CrossViewDrive, cache_drive, is_cached, load_drive
@@ -74,7 +75,8 @@ def test_images_without_a_true_pose_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_level_view_keeps_the_mask_of_the_real_camera(tmp_path: Path) -> None:
-    drive = cache_drive(CrossViewDrive("d", SEQUENCE.subset(range(3)), MOSAIC), tmp_path / "d", (32, 128), "level")
+    narrow = replace(SEQUENCE.subset(range(3)), camera=Camera.pinhole(96, 32, 80.0, 26.0, 48.0, 12.0))
+    drive = cache_drive(CrossViewDrive("d", narrow, MOSAIC), tmp_path / "d", (32, 128), "level")
     assert drive.camera == level_camera(32, 128)
     assert abs(drive.base_from_camera.rotation[2, 2]) < 1e-9, "its axis is level"
     assert 0.3 < drive.mask.mean() < 1.0 and not drive.images[:, ~drive.mask].any()
