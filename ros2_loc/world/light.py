@@ -73,6 +73,20 @@ class Light:
             clouds=0.95, weather=3, haze_m=350.0, exposure=0.95, noise=2.5,
         )  # fmt: skip
 
+    @staticmethod
+    def drawn(seed: int) -> Light:
+        """Any weather from clear to overcast at any time of the day: for training."""
+        rng = np.random.default_rng([seed, 33])
+        clear, warm = float(rng.uniform(0, 1)), float(rng.uniform(-0.08, 0.12))
+        sun, sky = 1.05 * clear + 0.02, 0.72 - 0.24 * clear
+        zenith = np.array([0.55, 0.58, 0.62]) + clear * np.array([-0.38, -0.22, 0.12])
+        r, g, b = zenith.tolist()
+        return Light(
+            float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0.35, 1.1)), (sun * (1 + warm), sun * 0.94, sun * (0.88 - warm)),
+            (sky * 0.97, sky, sky * 1.06), (r, g, b), (0.72, 0.77, 0.82), clouds=1 - 0.85 * clear, weather=seed % 16,
+            haze_m=float(rng.uniform(300, 1000)), exposure=float(rng.uniform(0.85, 1.1)), noise=float(rng.uniform(1.5, 3.5)),
+        )  # fmt: skip
+
     @property
     def toward_sun(self) -> Array32:
         """(3,) unit vector, map axes."""

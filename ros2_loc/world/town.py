@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -44,11 +45,10 @@ class Town:
 
     @staticmethod
     def generate(seed: int = 0, size: TownSize | None = None) -> Town:
-        """A town; the same seed and size give the same one, bit by bit. Takes milliseconds: nothing is painted yet."""
-        rng = np.random.default_rng([seed, 20])
+        """A town; the same seed and size give the same one, bit by bit. Takes milliseconds (a district a second): nothing is painted yet."""
         if size and size.variety:
-            plan, land = settle(size, rng)
-            return Town(seed, plan, tuple(land.houses), furnish(land, seed, 0), ORIGIN, land)
+            return _district(seed, size)
+        rng = np.random.default_rng([seed, 20])
         plan = make_plan(size or TownSize(), rng)
         is_park = rng.random(len(plan.lots)) < _PARK_SHARE
         parks = [lot for lot, park in zip(plan.lots, is_park, strict=True) if park]
@@ -65,6 +65,12 @@ class Town:
     def bounds_m(self) -> tuple[float, float, float, float]:
         """East, north of the south-west corner; east, north of the north-east corner."""
         return self.plan.bounds_m
+
+
+@lru_cache(maxsize=4)
+def _district(seed: int, size: TownSize) -> Town:
+    plan, land = settle(size, np.random.default_rng([seed, 20]))
+    return Town(seed, plan, tuple(land.houses), furnish(land, seed, 0), ORIGIN, land)
 
 
 def _houses(lots: list[Lot], rng: np.random.Generator) -> tuple[House, ...]:

@@ -61,6 +61,14 @@ def _row(land: Land, block: DistrictBlock, quad: Quad, quarter: Quarter, rng: np
         land.houses.append(house_on(lot, quarter, rng))
     if rng.random() < 0.5 and min(quad.length_m, quad.depth_m) > 44:
         _yard(land, quad, lots, rng)
+    elif quarter.yard in ("lawn", "grass", "dry"):
+        _scatter_trees(land, quad, float(rng.uniform(250, 900)), rng)
+
+
+def _scatter_trees(land: Land, quad: Quad, each_m2: float, rng: np.random.Generator) -> None:
+    """Trees of gardens; those in houses are taken away in the end."""
+    for _ in range(round(quad.length_m * quad.depth_m / each_m2)):
+        land.tree(quad.at(*rng.uniform(0.08, 0.92, 2)), int(rng.choice([0, 2, 3, 4], p=[0.3, 0.25, 0.3, 0.15])), rng)
 
 
 def _back_garden(land: Land, lot: Lot, quad: Quad, rng: np.random.Generator) -> None:
@@ -107,10 +115,7 @@ def _detached(land: Land, block: DistrictBlock, quad: Quad, quarter: Quarter, rn
         for lot in new:
             _garden(land, lot, quad, setback, hedged, rng)
     land.houses += [house_on(lot, quarter, rng) for lot in lots]
-    for _ in range(round(quad.length_m * quad.depth_m / 500)):
-        spot = quad.at(*rng.uniform(0.25, 0.75, 2))
-        if is_free(Lot(spot - [0, 2.5], np.array([1.0, 0.0]), 5, 5, True), lots):
-            land.tree(spot, int(rng.choice([0, 2, 3, 4], p=[0.3, 0.25, 0.35, 0.1])), rng)
+    _scatter_trees(land, quad, float(rng.uniform(160, 500)), rng)
 
 
 def _garden(land: Land, lot: Lot, quad: Quad, setback: float, hedged: float, rng: np.random.Generator) -> None:
