@@ -14,7 +14,7 @@ EXAMPLE = (
     "  ros2-loc evaluate cross-view --drives monday_bag --tiles campus_tiles --filter --runs 20\n"
     "  ros2-loc evaluate cross-view --drives town:900 town:901 --ablation views fusion ssm --models trained"
 )
-_TABLES = ("views", "fusion", "backbone", "ssm", "length", "single")  # of evaluation.cross_view_paper, which a help text need not import
+_TABLES = ("parts", "views", "fusion", "backbone", "ssm", "length", "single")  # those of evaluation.cross_view_paper, not imported for a help text
 
 
 def add_cross_view(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +141,7 @@ def _ablations(arguments: argparse.Namespace, queries: Any) -> int:
         evaluation = CrossViewEvaluation(f"{table}: {_title(arguments)}", settings, found, ablation=table, missing=missing)
         _finish(arguments, evaluation, dict, f"_{table}" if len(arguments.ablation) > 1 else "")
         if missing:
-            print(f"no network for: {', '.join(missing)}; config/training/cvlnet_ablation.yaml has recipes for all of them")
+            print(f"no network for: {', '.join(missing)}; benchmark/cross_view_ablation.py trains them")
     return 0
 
 

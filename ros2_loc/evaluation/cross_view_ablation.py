@@ -31,7 +31,7 @@ class TrainedModel:
 
     Attributes:
         path: safetensors.
-        name: its stem.
+        name: its path in the folder, without the suffix.
         architecture: "cvlnet" or "safa".
         network: settings of the network.
         header: everything, for the report.
@@ -56,16 +56,16 @@ def find_models(folder: Path) -> list[TrainedModel]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: is no folder; give the one that holds a .safetensors file for each variant")
-    found = [read_model(path) for path in sorted(folder.rglob("*.safetensors"))]
+    found = [read_model(path, str(path.relative_to(folder).with_suffix(""))) for path in sorted(folder.rglob("*.safetensors"))]
     if not found:
-        raise DataError(f"{folder}: holds no .safetensors file; train the variants with config/training/ablation.yaml")
+        raise DataError(f"{folder}: holds no .safetensors file; train the variants with benchmark/cross_view_ablation.py")
     return found
 
 
-def read_model(path: Path) -> TrainedModel:
+def read_model(path: Path, name: str) -> TrainedModel:
     """What the header of a file says; raises DataError, in one line, for a file of someone else."""
     header = read_metadata(path)
-    return TrainedModel(path, path.stem, header["network"], header["config"], header)
+    return TrainedModel(path, name, header["network"], header["config"], header)
 
 
 def usual_backbone(models: Sequence[TrainedModel]) -> str:
@@ -78,9 +78,18 @@ def model_of(row: Row, models: Sequence[TrainedModel]) -> TrainedModel | None:
     """The network of a row, the first by name where several fit: what the row does not vary is as usual."""
     wanted = {**_USUAL[row.recipe], "backbone": usual_backbone(models), **row.network}
     for model in models:
+        if not _frames_fit(row, model):
+            continue
         if model.architecture == row.recipe and all(model.network.get(key) == value for key, value in wanted.items()):
             return model
     return None
+
+
+def _frames_fit(row: Row, model: TrainedModel) -> bool:
+    """A network that was trained with single frames is for the rows that ask for it; SAFA knows no other."""
+    recipe = model.header.get("recipe")
+    frames = recipe["samples"]["frames"]["frames"] if isinstance(recipe, dict) else None
+    return row.recipe == "safa" or (frames == 1) == (row.trained_frames == 1)
 
 
 def run_ablation(

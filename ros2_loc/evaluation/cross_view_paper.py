@@ -20,6 +20,7 @@ class Row:
         network: how the network's settings differ from the ones that the paper calls "Ours".
         recipe: of the training, "cvlnet" or "safa".
         frames: at test time; None: those of the table.
+        trained_frames: in training, where the row differs from the others in that.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Row:
     network: Mapping[str, Any] = field(default_factory=dict)
     recipe: str = "cvlnet"
     frames: int | None = None
+    trained_frames: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,15 @@ _BACKBONES: tuple[tuple[str, str, Published], ...] = (
 )
 
 TABLES: dict[str, Table] = {
+    "parts": Table(
+        "What the parts are worth (from Tables 2, 4 and 5)",
+        (
+            Row("single frame", _OURS_SINGLE, frames=1, trained_frames=1),
+            Row("w/o GVP", (1.66, 4.33, 7.97, 36.35, 0.00, 0.16, 0.20, 5.22), {"view_projection": "none"}),
+            Row("w/o SSM", None, {"shifts": False}),
+            Row("Ours", _OURS),
+        ),
+    ),
     "views": Table(
         "View projection (Table 2, upper part)",
         (
@@ -85,7 +96,8 @@ TABLES: dict[str, Table] = {
         (
             Row("SAFA", (4.89, 15.77, 23.29, 87.75, 1.62, 4.73, 7.40, 30.13), {"polar": False}, "safa"),
             Row("Polar-SAFA", (6.67, 17.06, 27.62, 86.53, 1.13, 3.76, 6.23, 28.22), {"polar": True}, "safa"),
-            Row("Ours", _OURS_SINGLE),
+            Row("Ours, trained with 1 frame", _OURS_SINGLE, trained_frames=1),
+            Row("Ours, trained with 4", None),
         ),
         frames=1,
     ),

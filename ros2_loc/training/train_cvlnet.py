@@ -68,7 +68,7 @@ def train_cvlnet(
     if not resume and (folder / RECIPE).exists():
         raise ConfigError(f"{folder}: holds a training already: go on with --resume, or choose another --out")
     with processes(device) as group:
-        train, validate = _drives(source(recipe), group, render_workers, show_progress)
+        train, validate = drives_of(source(recipe), group, render_workers, show_progress)
         network = _start(recipe)
         loop = _loop(recipe, network, train, validate, folder, group, source_name, show_progress)
         if resume:
@@ -93,7 +93,8 @@ def resumed_recipe(folder: Path, overrides: list[str]) -> CvlnetRecipe:
     return after
 
 
-def _drives(source: DriveSource, group: Processes, workers: int, show: bool) -> tuple[list[CachedDrive], list[CachedDrive]]:
+def drives_of(source: DriveSource, group: Processes, workers: int, show: bool) -> tuple[list[CachedDrive], list[CachedDrive]]:
+    """Those to train and those to validate with; one process fills the cache while the others wait."""
     if not group.is_first:
         group.wait()  # until the first one has filled the cache
         return source.drives()

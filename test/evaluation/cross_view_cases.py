@@ -45,7 +45,7 @@ def run(accepted: bool = True) -> FilterRun:
     return FilterRun(
         drive="town:3",
         start_ns=5,
-        travelled_m=(0.0, 60.0, 110.0, 210.0),
+        travelled_m=(0.0, 60.0, 110.0, 198.0),
         accepted=(False, False, accepted, accepted),
         error_m=(None, 40.0, 3.0, 2.0),
         nees=(None, None, *((1.5, 2.5) if accepted else (None, None))),
