@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ros2_loc.core.pose import Array
+from ros2_loc.core.pose import Array, Pose
 from ros2_loc.errors import GeometryError
 
 SEMI_MAJOR_AXIS_M = 6378137.0
@@ -101,6 +101,12 @@ def enu_from_ecef_rotation(lat_deg: float, lon_deg: float) -> Array:
             [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat],
         ]
     )
+
+
+def earth_from_enu(origin: GeoOrigin) -> Pose:
+    """Pose of the east-north-up frame at `origin` in the earth-centred, earth-fixed one."""
+    place = ecef_from_geodetic(origin.lat_deg, origin.lon_deg, origin.alt_m)
+    return Pose(enu_from_ecef_rotation(origin.lat_deg, origin.lon_deg).T, place)
 
 
 def enu_from_geodetic(origin: GeoOrigin, lat_deg: ArrayLike, lon_deg: ArrayLike, alt_m: ArrayLike) -> Array:

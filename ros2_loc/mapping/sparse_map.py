@@ -86,11 +86,17 @@ class ErrorModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MapFrame:
-    """Where a map's frame lies on the earth, read without its places and points; attributes as those of `SparseMap`."""
+    """Where a map's frame lies on the earth, and where its places lie in it, read without features and points.
+
+    Attributes:
+        folder, origin, enu_from_map: as of `SparseMap`.
+        places_m: (P, 3) positions of base_link in the map.
+    """
 
     folder: Path
     origin: GeoOrigin | None
     enu_from_map: Pose
+    places_m: Array
 
     @staticmethod
     def load(folder: str | Path) -> MapFrame:
@@ -103,9 +109,10 @@ class MapFrame:
         meta = read_meta(folder)
         try:
             origin = None if meta["origin"] is None else GeoOrigin(**meta["origin"])
-            return MapFrame(folder, origin, Pose.from_matrix(meta["enu_from_map"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{folder}: map.yaml contradicts itself ({type(error).__name__}: {error}): build the map again") from error
+            places = _read_arrays(folder / "places.npz")["map_from_base"][:, :3, 3]
+            return MapFrame(folder, origin, Pose.from_matrix(meta["enu_from_map"]), np.asarray(places, dtype=np.float64))
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise DataError(f"{folder}: its files contradict each other ({type(error).__name__}: {error}): build the map again") from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,6 +183,12 @@ class SparseMap:
                 f"{self.folder}: was built with encoder {built['encoder']}, the pipeline has {dict(encoder)}: "
                 "choose the same or build again"
             )
+
+    @property
+    def frame(self) -> MapFrame:
+        """Where it lies."""
+        places = np.array([place.map_from_base.translation for place in self.places]).reshape(-1, 3)
+        return MapFrame(self.folder, self.origin, self.enu_from_map, places)
 
     def camera_correction(self, camera: Camera, base_from_camera: Pose) -> Pose:
         """camera_true_from_camera_given for a query.

@@ -23,6 +23,7 @@ from ros2_loc.localization.belief_view import BeliefView
 from ros2_loc.localization.cross_view_localizer import CrossViewLocalizer, CrossViewResult
 from ros2_loc.localization.cross_view_pipeline import load_cross_view_pipeline
 from ros2_loc.localization.fusion import FusionState
+from ros2_loc.mapping.shared_frame import map_from_tiles
 from ros2_loc.mapping.sparse_map import MapFrame
 from ros2_loc.mapping.tile_database import TileDatabase
 from ros2_loc.ros import conversions, qos
@@ -77,7 +78,7 @@ class CrossViewLocalizerNode(NodeBase):
         super().__init__("cross_view_localizer", **options)
 
     def configure(self) -> None:
-        """Load tiles and pipeline; refuse tiles of another encoder, and a map that lies in another frame."""
+        """Load tiles and pipeline; refuse tiles of another encoder, and a map of another place."""
         p: CrossViewLocalizerParameters = self.params
         if not p.tiles:
             raise ConfigError("parameter 'tiles' is empty: name a folder of satellite tiles, for instance -p tiles:=/tiles/town")
@@ -87,7 +88,7 @@ class CrossViewLocalizerNode(NodeBase):
         # where north comes from is a matter of the robot: the node's parameter says it
         self._pipeline = replace(pipeline, localizer=replace(pipeline.localizer, heading="measured"))
         self._tiles = TileDatabase.load(Path(p.tiles).expanduser())
-        self._map_from_tiles = self._frame_of_tiles(p.map)
+        self._find_frame(p.map)
         self._encoder = registry.create("cross_view", pipeline.encoder, p.device)
         self._localizer = CrossViewLocalizer(self._pipeline, self._tiles, self._encoder)
         self._state_names = {getattr(self._messages.LocalizationStatus, state.name): state.value for state in FusionState}
@@ -102,13 +103,14 @@ class CrossViewLocalizerNode(NodeBase):
         self.diagnostics.add("localization", self._statistics.report)
         self.get_logger().info(f"tiles {p.tiles}: {len(self._tiles)}, loaded in {time.perf_counter() - started:.1f} s")
 
-    def _frame_of_tiles(self, map_folder: str) -> Pose:
-        """map_from_tiles: the tiles' east-north-up frame in that of the poses."""
-        if not map_folder:
-            return Pose.identity()
-        frame = MapFrame.load(Path(map_folder).expanduser())
-        self._tiles.require_same_origin(frame)
-        return frame.enu_from_map.inverse()
+    def _find_frame(self, map_folder: str) -> None:
+        """Where the tiles lie in the frame of the poses, and that one on the earth."""
+        self._map_from_tiles, self._georeference = Pose.identity(), (self._tiles.origin, Pose.identity())
+        if map_folder:
+            frame = MapFrame.load(Path(map_folder).expanduser())
+            self._map_from_tiles = map_from_tiles(frame, self._tiles)
+            assert frame.origin is not None
+            self._georeference = (frame.origin, frame.enu_from_map)
 
     def activate(self) -> None:
         """Start with no belief; subscribe, and start the worker."""
@@ -272,8 +274,9 @@ class CrossViewLocalizerNode(NodeBase):
         p: CrossViewLocalizerParameters = self.params
         rejection = None
         if isinstance(result, PoseEstimate):
-            self._pose_publisher.publish(conversions.estimate_to_message(self._in_map(result), p.map_frame))
-            self._fix_publisher.publish(conversions.fix_from_estimate(result, self._tiles.origin, Pose.identity(), p.base_frame))
+            estimate = self._in_map(result)
+            self._pose_publisher.publish(conversions.estimate_to_message(estimate, p.map_frame))
+            self._fix_publisher.publish(conversions.fix_from_estimate(estimate, *self._georeference, p.base_frame))
         else:
             rejection = (result.reason.value, result.detail)
             if result.reason is not RejectionReason.AMBIGUOUS:  # that is how every drive begins

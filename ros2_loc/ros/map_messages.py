@@ -13,7 +13,7 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from ros2_loc.core.camera import Camera
-from ros2_loc.core.geodesy import GeoOrigin, ecef_from_geodetic, enu_from_ecef_rotation
+from ros2_loc.core.geodesy import GeoOrigin, earth_from_enu
 from ros2_loc.core.pose import Pose
 from ros2_loc.ros.conversions import header, pose_to_message
 
@@ -82,9 +82,7 @@ def mosaic_points(
 
 def earth_from_map(origin: GeoOrigin, enu_from_map: Pose) -> Pose:
     """Pose of the map in the earth frame of REP 105 (earth-centred, earth-fixed)."""
-    ecef_from_enu = enu_from_ecef_rotation(origin.lat_deg, origin.lon_deg).T
-    place = ecef_from_geodetic(origin.lat_deg, origin.lon_deg, origin.alt_m)
-    return Pose(ecef_from_enu, place) @ enu_from_map
+    return earth_from_enu(origin) @ enu_from_map
 
 
 def _frustum_depth_m(sparse_map: SparseMap) -> float:

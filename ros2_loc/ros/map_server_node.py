@@ -16,6 +16,7 @@ from visualization_msgs.msg import MarkerArray
 from ros2_loc.core.geodesy import GeoOrigin
 from ros2_loc.core.pose import Pose
 from ros2_loc.errors import ConfigError, Ros2LocError
+from ros2_loc.mapping.shared_frame import map_from_tiles
 from ros2_loc.mapping.sparse_map import SparseMap
 from ros2_loc.mapping.tile_database import TileDatabase
 from ros2_loc.ros.conversions import transform_stamped
@@ -43,14 +44,15 @@ class MapServerParameters(BaseParameters):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """What was loaded; at least one of both."""
+    """What was loaded, at least one of both, and how the tiles' frame lies in the map's."""
 
     map: SparseMap | None
     tiles: TileDatabase | None
+    map_from_tiles: Pose
 
     @property
     def origin(self) -> GeoOrigin | None:
-        """Of the east-north-up frame that map and tiles share, None where the map has no place on the earth."""
+        """Of the map's east-north-up frame, without a map of the tiles'; None where the map has no place on the earth."""
         return self.map.origin if self.map is not None else self.tiles.origin if self.tiles is not None else None
 
     @property
@@ -76,7 +78,7 @@ class MapServer(NodeBase):
         self._problem, self._mosaic_side_m = "", 0.0
 
     def configure(self) -> None:
-        """Load map and tiles. Raises Ros2LocError when that fails, or when they lie in different frames."""
+        """Load map and tiles. Raises Ros2LocError when that fails, or when they are of different places."""
         if not self.params.map and not self.params.tiles:
             raise ConfigError(
                 "map_server: parameters 'map' and 'tiles' are empty: give a folder that `ros2-loc map build` or `tiles build` wrote"
@@ -99,9 +101,8 @@ class MapServer(NodeBase):
         p, begin = self.params, time.monotonic()
         found = SparseMap.load(Path(p.map).expanduser(), verify=p.verify) if p.map else None
         tiles = TileDatabase.load(Path(p.tiles).expanduser(), verify=p.verify) if p.tiles else None
-        if tiles is not None and found is not None:
-            tiles.require_same_origin(found)
-        shown = Shown(found, tiles)
+        both = tiles is not None and found is not None
+        shown = Shown(found, tiles, map_from_tiles(found.frame, tiles) if both else Pose.identity())  # type: ignore[union-attr, arg-type]
         place = "georeferenced" if shown.origin else "without a place on the earth"
         folders = " and ".join(filter(None, (p.map, p.tiles)))
         self.get_logger().info(f"{folders}: {shown.summary}, {place}, loaded in {time.monotonic() - begin:.1f} s")
@@ -127,7 +128,7 @@ class MapServer(NodeBase):
     def _show_mosaic(self, shown: Shown, tiles: TileDatabase, stamp_ns: int) -> None:
         p: MapServerParameters = self.params
         points, colours, side_m = mosaic_points(tiles.mosaic, p.mosaic_m, p.mosaic_max_points)
-        in_map = shown.enu_from_map.inverse().apply(points + np.array([0.0, 0.0, p.mosaic_height_m]))
+        in_map = shown.map_from_tiles.apply(points + np.array([0.0, 0.0, p.mosaic_height_m]))
         self._mosaic.publish(point_cloud(in_map, colours, stamp_ns, p.map_frame))
         self._mosaic_side_m = side_m
 

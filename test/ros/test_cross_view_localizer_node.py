@@ -350,8 +350,9 @@ def test_a_bag_that_starts_again_is_a_new_start(world: Callable[..., World]) -> 
 
 
 def test_poses_lie_in_the_frame_of_the_map(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
-    enu_from_map = Pose(so3_exp([0.0, 0.0, 0.8]), np.array([40.0, -10.0, 1.0]))
-    frame = MapFrame(Path("/maps/town"), ORIGIN, enu_from_map)
+    enu_from_map = Pose(so3_exp([0.0, 0.0, 0.8]), np.array([40.0, -10.0, 0.0]))
+    places = enu_from_map.inverse().apply(np.column_stack([way()[:, :2], np.full(len(way()), 7.0)]))
+    frame = MapFrame(Path("/maps/town"), ORIGIN, enu_from_map, places)
     monkeypatch.setattr(cross_view_localizer_node.MapFrame, "load", staticmethod(lambda folder: frame))
     there = world(map="/maps/town")
     there.send(0, 54)
@@ -359,7 +360,7 @@ def test_poses_lie_in_the_frame_of_the_map(world: Callable[..., World], monkeypa
     last = conversions.pose_from_message(there.poses[-1].pose.pose)
     fix = there.fixes_out[-1]
     enu = enu_from_geodetic(ORIGIN, fix.latitude, fix.longitude, fix.altitude)
-    assert np.allclose(enu_from_map.apply(last.translation), enu, atol=1e-3)
+    assert np.allclose(enu_from_map.apply(last.translation), enu, atol=1e-3) and enu[2] == pytest.approx(7.0, abs=0.01)
     stamps = [there.drive.stamp_ns(i) for i in range(len(there.drive))]
     truth = there.drive.truth(stamps.index(conversions.ns_from_stamp(there.poses[-1].header.stamp)))
     yaw = (enu_from_map @ last).yaw_rad - truth.yaw_rad
@@ -384,11 +385,11 @@ def test_what_can_not_be_used_is_refused_in_one_line(
     assert "is not a map" in refusal(world(start=False, map=str(tmp_path)), capfd)
 
 
-def test_a_map_in_another_frame_is_refused(
+def test_a_map_of_another_place_is_refused(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for origin, words in ((None, "is not georeferenced"), (GeoOrigin(48.001, 9.0), "build the tiles in its frame")):
-        frame = MapFrame(Path("/maps/town"), origin, Pose.identity())
+    for origin, words in ((None, "is not georeferenced"), (GeoOrigin(48.1, 9.0), "give tiles of its place")):
+        frame = MapFrame(Path("/maps/town"), origin, Pose.identity(), np.zeros((3, 3)))
         monkeypatch.setattr(cross_view_localizer_node.MapFrame, "load", staticmethod(lambda folder, frame=frame: frame))
         assert words in refusal(world(start=False, map="/maps/town"), capfd)
 
