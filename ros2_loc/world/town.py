@@ -45,7 +45,7 @@ class Town:
 
     @staticmethod
     def generate(seed: int = 0, size: TownSize | None = None) -> Town:
-        """A town; the same seed and size give the same one, bit by bit. Takes milliseconds (a district a second): nothing is painted yet."""
+        """A town; the same seed and size give the same one, bit by bit. Takes milliseconds (a district a second), nothing is painted."""
         if size and size.variety:
             return _district(seed, size)
         rng = np.random.default_rng([seed, 20])

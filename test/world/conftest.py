@@ -11,6 +11,7 @@ from ros2_loc.world.drive import Drive, make_drive, street_route
 from ros2_loc.world.layout import TownSize
 from ros2_loc.world.light import Light
 from ros2_loc.world.recording import Recording, demo_camera, demo_mounting
+from ros2_loc.world.routes import district_drives
 from ros2_loc.world.town import Town
 
 
@@ -42,6 +43,18 @@ def recording(town: Town, drive: Drive, camera: Camera) -> Recording:
 def map_from_camera(drive: Drive) -> Pose:
     """A pose on the way, looking along the street."""
     return drive.at(int(drive.stamps_ns[200])) @ demo_mounting()
+
+
+@pytest.fixture(scope="session")
+def district() -> Town:
+    """200 m across: a few unlike blocks."""
+    return Town.generate(4, TownSize.district(200.0, apron_m=30.0))
+
+
+@pytest.fixture(scope="session")
+def ride(district: Town) -> Recording:
+    """A random drive of 250 m through it, seen by the small camera every 10 m."""
+    return district_drives(district, 1, 250.0, image_step_m=10.0)[0]
 
 
 @pytest.fixture
