@@ -57,7 +57,7 @@ def lay_district(variety: Variety, rng: np.random.Generator) -> tuple[StreetNetw
     """
     half = variety.extent_m / 2
     layouts = [_lay_grid(variety, rng) for _ in range(_LAYOUTS)]
-    nodes, cells = max(layouts, key=lambda grid: _area(*grid) + 3 * _area(grid[0], _within(*grid, half)))
+    nodes, cells = max(layouts, key=lambda grid: _area(*grid) + 3 * _area(grid[0], _within(grid[0], grid[1], half)))
     core = _within(nodes, cells, half)
     if not core:
         raise ConfigError(f"an extent of {variety.extent_m} m has no room for a block between streets {variety.spacing_m} m apart")

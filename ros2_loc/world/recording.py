@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from ros2_loc.core.camera import Camera
 from ros2_loc.core.geodesy import GeoFix
 from ros2_loc.core.pose import BODY_FROM_OPTICAL, Pose, so3_exp
-from ros2_loc.io.bags import GPS_FRAME, BagWriter
+from ros2_loc.io.bags import GPS_FRAME, IMU_FRAME, BagWriter
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.world.drive import Drive
 from ros2_loc.world.layout import TownSize
 from ros2_loc.world.light import Light
 from ros2_loc.world.render import View, render
-from ros2_loc.world.sensors import OdometryNoise, OdometrySample, measure_fixes, measure_odometry
+from ros2_loc.world.sensors import ImuSample, OdometryNoise, OdometrySample, measure_fixes, measure_imu, measure_odometry
 from ros2_loc.world.town import Town
 
 Progress = Callable[[int, int], None]
@@ -82,6 +82,10 @@ class Recording:
         """Its odometry."""
         return measure_odometry(self.drive, self.odometry_rate_hz, self.odometry_noise, self.seed)
 
+    def imu(self) -> list[ImuSample]:
+        """Its Imu with compass, at the rate of the odometry."""
+        return measure_imu(self.drive, self.odometry_rate_hz, seed=self.seed)
+
     def fixes(self) -> list[GeoFix]:
         """Its positions by satellite."""
         return measure_fixes(self.drive, self.town.origin, self.fix_rate_hz, seed=self.seed)
@@ -115,7 +119,7 @@ def write_bags(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> None:
-    """Renders drives and writes each as a rosbag2 with images, camera_info, TF, odometry, truth and positions by satellite.
+    """Renders drives and writes each as a rosbag2 with images, camera_info, TF, odometry, Imu, truth and positions by satellite.
 
     Args:
         recordings: folder to make -> what is recorded in it.
@@ -147,9 +151,13 @@ def _write_readings(bag: BagWriter, recording: Recording) -> None:
     start = int(recording.drive.stamps_ns[0])
     bag.static_transform(start, recording.base_from_camera)
     bag.static_transform(start, Pose.identity(), GPS_FRAME)
+    bag.static_transform(start, Pose.identity(), IMU_FRAME)
     for sample in recording.odometry():
         bag.odometry(sample.stamp_ns, sample.odom_from_base, sample.covariance, sample.twist, sample.twist_covariance)
         bag.truth(sample.stamp_ns, recording.drive.at(sample.stamp_ns))
+    for reading in recording.imu():
+        rates = reading.angular_velocity_rad_s, reading.linear_acceleration_m_s2
+        bag.imu(reading.stamp_ns, reading.enu_from_base, *rates, reading.covariance)
     for fix in recording.fixes():
         bag.fix(fix)
 

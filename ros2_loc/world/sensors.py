@@ -1,4 +1,4 @@
-"""What the vehicle's other sensors say: odometry that drifts, with the covariance that it really has, and positions by satellite."""
+"""What the vehicle's other sensors say: odometry that drifts, with the covariance that it really has, a compass, positions by satellite."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_loc.core.geodesy import GeoFix, GeoOrigin, geodetic_from_enu
-from ros2_loc.core.pose import Pose, compose_covariance, so3_log
+from ros2_loc.core.pose import Pose, compose_covariance, so3_exp, so3_log
 from ros2_loc.world.drive import Drive
 
 Array = NDArray[np.float64]
+
+STANDARD_GRAVITY_M_S2 = 9.80665
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,58 @@ def measure_odometry(drive: Drive, rate_hz: float = 20.0, noise: OdometryNoise |
         pose, before = pose @ step, after
         twist = np.concatenate([step.translation, so3_log(step.rotation)]) / seconds
         samples.append(OdometrySample(int(now), pose, covariance, twist, density / seconds))
+    return samples
+
+
+@dataclass(frozen=True, slots=True)
+class CompassNoise:
+    """Of an Imu's orientation: the yaw errs by one angle for the whole drive and by noise; roll and pitch by noise. Standard deviations."""
+
+    yaw_bias_rad: float = 0.03
+    yaw_rad: float = 0.01
+    roll_pitch_rad: float = 0.004
+
+    @property
+    def covariance(self) -> Array:
+        """(3, 3) of roll, pitch and yaw."""
+        return np.diag([self.roll_pitch_rad**2, self.roll_pitch_rad**2, self.yaw_bias_rad**2 + self.yaw_rad**2])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImuSample:
+    """One reading, in the axes of base_link.
+
+    Attributes:
+        stamp_ns: time.
+        enu_from_base: measured orientation (a pure rotation), its covariance (3, 3).
+        angular_velocity_rad_s, linear_acceleration_m_s2: (3,); the latter with gravity, as accelerometers have it.
+    """
+
+    stamp_ns: int
+    enu_from_base: Pose
+    covariance: Array
+    angular_velocity_rad_s: Array
+    linear_acceleration_m_s2: Array
+
+
+def measure_imu(drive: Drive, rate_hz: float = 20.0, noise: CompassNoise | None = None, seed: int = 0) -> list[ImuSample]:
+    """An Imu with a compass at base_link's origin; turning and acceleration are those of the drive, without noise."""
+    how = noise or CompassNoise()
+    rng = np.random.default_rng([seed, 14])
+    bias_rad = how.yaw_bias_rad * float(rng.standard_normal())
+    sigma = np.array([how.roll_pitch_rad, how.roll_pitch_rad, how.yaw_rad])
+    stamps = drive.stamps(rate_hz)
+    poses = [drive.at(int(stamp)) for stamp in stamps]
+    seconds = (stamps - stamps[0]) * 1e-9
+    velocity = np.gradient(np.array([p.translation for p in poses]), seconds, axis=0)
+    acceleration = np.gradient(velocity, seconds, axis=0) + np.array([0.0, 0.0, STANDARD_GRAVITY_M_S2])
+    samples = []
+    for i, (stamp, pose) in enumerate(zip(stamps, poses, strict=True)):
+        error = rng.standard_normal(3) * sigma + np.array([0.0, 0.0, bias_rad])
+        after, before = min(i + 1, len(poses) - 1), max(i - 1, 0)
+        turning = so3_log(poses[before].rotation.T @ poses[after].rotation) / (seconds[after] - seconds[before])
+        measured = Pose(so3_exp(error) @ pose.rotation, np.zeros(3))
+        samples.append(ImuSample(int(stamp), measured, how.covariance, turning, pose.rotation.T @ acceleration[i]))
     return samples
 
 

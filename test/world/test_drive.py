@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from ros2_loc.core.geodesy import enu_from_geodetic
+from ros2_loc.core.pose import so3_log
 from ros2_loc.errors import ConfigError
 from ros2_loc.world.drive import Drive, Vehicle, make_drive, street_route
 from ros2_loc.world.layout import STREET_WIDTH_M
-from ros2_loc.world.sensors import OdometryNoise, measure_fixes, measure_odometry
+from ros2_loc.world.sensors import OdometryNoise, measure_fixes, measure_imu, measure_odometry
 from ros2_loc.world.town import ORIGIN, Town
 
 
@@ -100,6 +101,22 @@ def test_odometry_has_the_covariance_that_it_states(drive: Drive) -> None:
     low, high = chi2.ppf([0.005, 0.995], 6 * runs)
     assert low < nees < high
     assert 0.05 < np.sqrt(ends[0].covariance[1, 1]) < 3.0
+
+
+def test_the_compass_errs_as_it_states_and_the_rest_is_the_motion(drive: Drive) -> None:
+    errors, samples = [], []
+    for seed in range(40):
+        samples = measure_imu(drive, 5.0, seed=seed)
+        truth = drive.at(samples[3].stamp_ns)
+        errors.append(so3_log(samples[3].enu_from_base.rotation @ truth.rotation.T))
+    squared = np.einsum("ni,ij,nj->n", np.array(errors), np.linalg.inv(samples[0].covariance), np.array(errors))
+    assert 2.0 < squared.mean() < 4.2
+    up = np.array([s.linear_acceleration_m_s2[2] for s in samples])
+    assert up.mean() == pytest.approx(9.8, abs=0.3)
+    turned = np.sum([s.angular_velocity_rad_s[2] for s in samples]) / 5.0
+    ends = drive.at(samples[0].stamp_ns), drive.at(samples[-1].stamp_ns)
+    difference = turned - (ends[1].yaw_rad - ends[0].yaw_rad)
+    assert abs(np.arctan2(np.sin(difference), np.cos(difference))) < 0.1
 
 
 def test_odometry_twist_is_the_motion(drive: Drive) -> None:
