@@ -26,7 +26,7 @@ def _load(name: str, path: Path) -> Any:
     return module
 
 
-field = _load("field_world", Path(__file__).parents[1] / "localization" / "conftest.py")
+field = _load("field_world", Path(__file__).resolve().parents[1] / "localization" / "conftest.py")
 PIPELINE = "encoder: {name: field}\nfilter: {independent_m: 5.0}\n"
 WIDTH, HEIGHT = field.CAMERA.width, field.CAMERA.height
 
