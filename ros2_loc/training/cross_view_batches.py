@@ -85,10 +85,10 @@ def relative_poses(map_from_base: Array, known_tilt: bool, disturbance: Disturba
 
 
 class CrossViewBatches:
-    """Batches for `CrossViewObjective`; each with as many tiles as videos, video i belonging to tile i.
+    """Batches for `CrossViewObjective`: B videos, video i belonging to tile i, and perhaps more tiles that belong to none.
 
-    A batch has images (B, N, h, w, 3) uint8, sampling_px (B, N, S, S, 2), visible (B, N, S, S), tiles (B, t, t, 3) uint8, cells (B, 2) the
-    true shift as (row, column), negative (B, B) which tile (row) is wrong for which video (column), image_jitter and tile_jitter (B, 6).
+    A batch has images (B, N, h, w, 3) uint8, sampling_px (B, N, S, S, 2), visible (B, N, S, S), tiles (M, t, t, 3) uint8, cells (B, 2) the
+    true shift as (row, column), negative (M, B) which tile is wrong for which video, image_jitter (B, 6) and tile_jitter (M, 6).
     """
 
     @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class CrossViewBatches:
         drop_frame: float = 0.15  # share of earlier frames that are left out
         listed_tiles: bool = False  # the tiles of the published list; else cut at random around the query
         max_offset_m: float = 8.0  # of the query from the tile's centre, along each axis
+        extra_tiles: int = 0  # near the videos, but not theirs
         group_size: int = 4  # videos of one neighbourhood; 1: from anywhere
         group_radius_m: float = 120.0
         min_separation_m: float = 15.0
@@ -117,8 +118,9 @@ class CrossViewBatches:
         def __post_init__(self) -> None:
             if self.batch_size < 2 or not 1 <= self.group_size <= self.batch_size:
                 raise ConfigError(f"batch_size {self.batch_size} must be at least 2, and group_size {self.group_size} from 1 to it")
-            if not 0 <= self.drop_frame < 1 or min(self.max_offset_m, self.min_separation_m, self.image_jitter, self.tile_jitter) < 0:
-                raise ConfigError("drop_frame must be in [0, 1); offsets, separation and jitter not negative")
+            sizes = (self.max_offset_m, self.min_separation_m, self.image_jitter, self.tile_jitter, self.extra_tiles)
+            if not 0 <= self.drop_frame < 1 or min(sizes) < 0:
+                raise ConfigError("drop_frame must be in [0, 1); offsets, separation, jitter and extra_tiles not negative")
 
     def __init__(self, config: Config, grid: OverheadGrid, tile_px: int, drives: Sequence[CachedDrive]) -> None:
         """Nothing is read yet.
@@ -142,7 +144,10 @@ class CrossViewBatches:
         chosen = self._places.choose(c.batch_size, c.group_size, c.group_radius_m, c.min_separation_m, rng)
         videos = [self._video(place, turn, rng) for place in chosen]
         centres = np.stack([self._tile_centre(place, turn, rng) for place in chosen])
-        tiles = np.stack([self._tile(place, centre, turn) for place, centre in zip(chosen, centres, strict=True)])
+        beside = rng.choice(chosen, c.extra_tiles)
+        around = np.concatenate([chosen, beside])
+        centres = np.concatenate([centres, self._places.positions_m[beside] + self._beside(rng)])
+        tiles = np.stack([self._tile(place, centre, turn) for place, centre in zip(around, centres, strict=True)])
         offsets = _turned(self._places.positions_m[chosen][None] - centres[:, None], turn)  # (tiles, videos, 2)
         own = offsets[np.arange(len(chosen)), np.arange(len(chosen))]
         r, mpc = self.grid.shift_cells, self.grid.metres_per_cell
@@ -152,9 +157,9 @@ class CrossViewBatches:
             "visible": np.stack([video[2] for video in videos]),
             "tiles": tiles,
             "cells": np.column_stack([r - own[:, 1] / mpc, r + own[:, 0] / mpc]).astype(np.float32),
-            "negative": self._wrong(offsets, self._places.world[chosen]),
-            "image_jitter": self._jitter(c.image_jitter, rng),
-            "tile_jitter": self._jitter(c.tile_jitter, rng),
+            "negative": self._wrong(offsets, self._places.world[around], self._places.world[chosen]),
+            "image_jitter": _jitter(c.image_jitter, len(chosen), rng),
+            "tile_jitter": _jitter(c.tile_jitter, len(around), rng),
         }
         if c.mirror and rng.random() < 0.5:
             batch = mirrored(batch, self.grid)
@@ -187,16 +192,23 @@ class CrossViewBatches:
         heading = np.pi / 2 - turn_rad if self.config.rotate else None
         return imagery.crop(centre_m, self.tile_px, self.grid.coverage_m / self.tile_px, heading)[0]
 
-    def _wrong(self, offsets_m: Array, world: NDArray[np.intp]) -> NDArray[np.bool_]:
-        reach = (self.grid.shift_cells + 0.5) * self.grid.metres_per_cell
-        away = np.abs(offsets_m).max(axis=2) > max(reach, self.config.max_offset_m) + self.config.negative_margin_m
-        away |= world[:, None] != world[None]
-        np.fill_diagonal(away, False)
-        return away
+    def _beside(self, rng: np.random.Generator) -> Array:
+        """(extra_tiles, 2) m, from just out of reach to the next streets."""
+        angle = rng.uniform(-np.pi, np.pi, self.config.extra_tiles)
+        radius = self._reach_m + rng.uniform(0.0, self.config.group_radius_m / 2, self.config.extra_tiles)
+        return np.asarray(radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)]))
 
-    def _jitter(self, size: float, rng: np.random.Generator) -> NDArray[np.float32]:
-        spread = size * np.array([0.5, 1.0, 1.5, 0.35, 0.35, 0.35])
-        return (rng.uniform(-1.0, 1.0, (self.config.batch_size, NUM_JITTERS)) * spread).astype(np.float32)
+    @property
+    def _reach_m(self) -> float:
+        """A tile further away along an axis is wrong."""
+        searched = (self.grid.shift_cells + 0.5) * self.grid.metres_per_cell
+        return max(searched, self.config.max_offset_m) + self.config.negative_margin_m
+
+    def _wrong(self, offsets_m: Array, tile_worlds: NDArray[np.intp], video_worlds: NDArray[np.intp]) -> NDArray[np.bool_]:
+        away = np.abs(offsets_m).max(axis=2) > self._reach_m
+        away |= tile_worlds[:, None] != video_worlds[None]
+        away[np.arange(len(video_worlds)), np.arange(len(video_worlds))] = False
+        return away
 
 
 class Places:
@@ -276,6 +288,11 @@ def mirrored(batch: dict[str, NDArray], grid: OverheadGrid) -> dict[str, NDArray
         "tiles": batch["tiles"][:, :, ::-1],
         "cells": cells,
     }
+
+
+def _jitter(size: float, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    spread = size * np.array([0.5, 1.0, 1.5, 0.35, 0.35, 0.35])
+    return (rng.uniform(-1.0, 1.0, (count, NUM_JITTERS)) * spread).astype(np.float32)
 
 
 def _turned(offsets_m: Array, angle_rad: float) -> Array:

@@ -1,7 +1,7 @@
 """Losses of cross-view matching, as functions of the similarity of M tiles with N queries at every shift, (M, N, K, K).
 
-Query i belongs to tile i (the batch's diagonal); M = N. Every other pair whose `negative` entry is True is a wrong one: the exhaustive
-mini-batch. Pairs that are neither (another tile that covers the query too) count for nothing.
+Query i belongs to tile i (the diagonal); tiles beyond the N first are nobody's, M >= N. Every other pair whose `negative` entry is True
+is a wrong one: the exhaustive mini-batch. Pairs that are neither (another tile that covers the query too) count for nothing.
 
 Sources: CVLNet 3.3 and 3.4 (equations 6 and 7); Hu et al. 2018, CVM-Net (weighted soft margin, exhaustive mini-batch);
 van den Oord et al. 2018 (InfoNCE).
@@ -23,7 +23,7 @@ def soft_margin_triplet(scores: Tensor, negative: Tensor, alpha: float = 10.0) -
     """Mean of log(1 + exp(alpha (d_right - d_wrong))) over all triplets of both directions, with d = 2 - 2 similarity (equation 7).
 
     Args:
-        scores: (M, N) similarity, M = N, right pairs on the diagonal.
+        scores: (M, N) similarity, right pairs on the diagonal.
         negative: (M, N) bool, the wrong pairs.
 
     Returns:
@@ -32,8 +32,9 @@ def soft_margin_triplet(scores: Tensor, negative: Tensor, alpha: float = 10.0) -
     distance = 2.0 - 2.0 * scores
     right = distance.diagonal()
     of_queries = F.softplus(alpha * (right[None, :] - distance))
-    of_tiles = F.softplus(alpha * (right[:, None] - distance))
-    return 0.5 * (masked_mean(of_queries, negative) + masked_mean(of_tiles, negative))
+    own = slice(len(right))
+    of_tiles = F.softplus(alpha * (right[:, None] - distance[own]))
+    return 0.5 * (masked_mean(of_queries, negative) + masked_mean(of_tiles, negative[own]))
 
 
 def info_nce(scores: Tensor, negative: Tensor, temperature: Tensor | float) -> Tensor:
@@ -43,15 +44,15 @@ def info_nce(scores: Tensor, negative: Tensor, temperature: Tensor | float) -> T
         scores: (M, N) similarity; negative: (M, N) bool; temperature: positive.
     """
     logits = _only_pairs(scores / temperature, negative)
-    target = torch.arange(len(logits), device=logits.device)
-    return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
+    target = torch.arange(logits.shape[1], device=logits.device)
+    return 0.5 * (F.cross_entropy(logits[: len(target)], target) + F.cross_entropy(logits.T, target))
 
 
 def shift_cross_entropy(similarity: Tensor, cells: Tensor, temperature: Tensor | float) -> Tensor:
     """How well the shifts of the right tile tell where in it the query is: cross-entropy with the true shift.
 
     Args:
-        similarity: (M, N, K, K), M = N.
+        similarity: (M, N, K, K).
         cells: (N, 2) true (row, column) among the shifts, with fractions; see `shift_targets`.
         temperature: positive.
     """
@@ -95,5 +96,5 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 def _only_pairs(logits: Tensor, negative: Tensor) -> Tensor:
     """-inf at pairs that are neither right nor wrong."""
-    counted = negative | torch.eye(len(negative), dtype=torch.bool, device=negative.device)
+    counted = negative | torch.eye(*negative.shape, dtype=torch.bool, device=negative.device)
     return logits.masked_fill(~counted, -torch.inf)

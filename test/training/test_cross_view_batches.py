@@ -97,6 +97,16 @@ def test_a_tile_that_covers_the_query_is_never_called_wrong(flat_drives: Callabl
     assert near > 10
 
 
+def test_extra_tiles_are_near_and_nobodys(flat_drives: Callable[..., list[CachedDrive]]) -> None:
+    batches = CrossViewBatches(replace(EXACT, extra_tiles=5), GRID, TILE_PX, flat_drives(2))
+    for number in range(4):
+        batch = batches.batch(number)
+        assert batch["tiles"].shape[0] == batch["tile_jitter"].shape[0] == 11 and batch["negative"].shape == (11, 6)
+        assert float(batch["negative"][6:].float().mean()) > 0.8
+        agreement = [_agreement(batch, i, j) for i in range(6) for j in range(6, 11) if batch["negative"][j, i]]
+        assert np.nanmean(np.abs(agreement)) < 0.4  # black tiles, outside of the imagery, have none
+
+
 def test_neighbours_are_near_but_apart(flat_drives: Callable[..., list[CachedDrive]]) -> None:
     places = Places(flat_drives(4))
     rng = np.random.default_rng(0)

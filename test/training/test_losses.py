@@ -12,13 +12,15 @@ from torch import Tensor
 
 from ros2_loc.training import losses
 
+TILES, QUERIES = 6, 4
 
-def _case(seed: int, pairs: int = 4, shifts: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+
+def _case(seed: int, shifts: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     """Similarity (M, N, K, K), wrong pairs (M, N), true cells (N, 2)."""
     draw = torch.Generator().manual_seed(seed)
-    similarity = torch.rand((pairs, pairs, shifts, shifts), generator=draw, dtype=torch.float64) * 2 - 1
-    negative = (torch.rand((pairs, pairs), generator=draw) < 0.7) & ~torch.eye(pairs, dtype=torch.bool)
-    return similarity, negative, torch.rand((pairs, 2), generator=draw, dtype=torch.float64) * (shifts - 1)
+    similarity = torch.rand((TILES, QUERIES, shifts, shifts), generator=draw, dtype=torch.float64) * 2 - 1
+    negative = (torch.rand((TILES, QUERIES), generator=draw) < 0.7) & ~torch.eye(TILES, QUERIES, dtype=torch.bool)
+    return similarity, negative, torch.rand((QUERIES, 2), generator=draw, dtype=torch.float64) * (shifts - 1)
 
 
 @given(st.integers(0, 1000))
@@ -26,13 +28,13 @@ def test_triplet_is_the_mean_over_all_triplets_of_both_directions(seed: int) -> 
     similarity, negative, _ = _case(seed)
     scores = losses.best_over_shifts(similarity)
     triplets: list[list[float]] = [[], []]
-    for i in range(4):
-        for j in range(4):
-            distance = [2 - 2 * float(similarity[a, b].max()) for a, b in ((i, i), (j, i), (i, j))]
-            if negative[j, i]:
-                triplets[0].append(math.log1p(math.exp(10 * (distance[0] - distance[1]))))
-            if negative[i, j]:
-                triplets[1].append(math.log1p(math.exp(10 * (distance[0] - distance[2]))))
+    distance = [[2 - 2 * float(similarity[a, b].max()) for b in range(QUERIES)] for a in range(TILES)]
+    for tile in range(TILES):
+        for query in range(QUERIES):
+            if negative[tile, query]:
+                triplets[0].append(math.log1p(math.exp(10 * (distance[query][query] - distance[tile][query]))))
+            if negative[tile, query] and tile < QUERIES:
+                triplets[1].append(math.log1p(math.exp(10 * (distance[tile][tile] - distance[tile][query]))))
     expected = sum(sum(part) / max(len(part), 1) for part in triplets) / 2
     assert float(losses.soft_margin_triplet(scores, negative)) == pytest.approx(expected)
 
@@ -43,7 +45,7 @@ def test_info_nce_is_the_cross_entropy_of_the_diagonal(seed: int) -> None:
     scores = losses.best_over_shifts(similarity)
     total = 0.0
     for i in range(4):
-        rivals = [scores[j, i] for j in range(4) if negative[j, i]], [scores[i, j] for j in range(4) if negative[i, j]]
+        rivals = [scores[j, i] for j in range(TILES) if negative[j, i]], [scores[i, j] for j in range(QUERIES) if negative[i, j]]
         for wrong in rivals:
             total += math.log(sum(math.exp(s / 0.2) for s in (*wrong, scores[i, i]))) - float(scores[i, i]) / 0.2
     assert float(losses.info_nce(scores, negative, 0.2)) == pytest.approx(total / 8)
@@ -55,7 +57,7 @@ def test_place_cross_entropy_counts_every_shift_of_every_pair(seed: int) -> None
     weights = losses.shift_targets(cells, 3)
     total = 0.0
     for i in range(4):
-        counted = [j for j in range(4) if negative[j, i] or i == j]
+        counted = [j for j in range(TILES) if negative[j, i] or i == j]
         norm = math.log(sum(math.exp(float(s) / 0.3) for j in counted for s in similarity[j, i].flatten()))
         total += sum(float(w) * (norm - float(s) / 0.3) for w, s in zip(weights[i].flatten(), similarity[i, i].flatten(), strict=True))
     assert float(losses.place_cross_entropy(similarity, cells, negative, 0.3)) == pytest.approx(total / 4)
@@ -84,7 +86,7 @@ def test_shift_cross_entropy_looks_at_the_right_pairs_only() -> None:
 def test_pairs_that_are_neither_right_nor_wrong_get_no_gradient() -> None:
     similarity, _, cells = _case(1)
     similarity.requires_grad_()
-    negative = ~torch.eye(4, dtype=torch.bool)
+    negative = ~torch.eye(TILES, QUERIES, dtype=torch.bool)
     negative[2, 1] = negative[1, 2] = False
     scores = losses.best_over_shifts(similarity)
     total = (
