@@ -170,6 +170,11 @@ class CrossViewLocalizer:
         self._query_ns = None
         self._view = self._filter.view()
 
+    def wants(self, stamp_ns: int) -> bool:
+        """Whether `localize` would look at an image of this stamp, or refuse it: the others need not be decoded."""
+        way_m = self._odometry.distance_m(stamp_ns)
+        return self._refusal(stamp_ns) is not None or self._is_due(stamp_ns, way_m) or self._frames.wants(stamp_ns, way_m)
+
     def localize(self, frame: Frame) -> CrossViewResult:
         """Takes an image, newer than all before; at some of them the tiles are asked.
 
@@ -189,7 +194,7 @@ class CrossViewLocalizer:
         features = clock.run("encode", lambda: self._encoder.encode_frame(frame))
         pose = self._odometry.odom_from_base(frame.stamp_ns) or Pose.identity()
         self._frames.add(BufferedFrame(frame.stamp_ns, features, pose, way_m))
-        if not due or (len(self._odometry) and len(self._frames) < self._config.localizer.min_frames):
+        if not due:
             return CrossViewResult(None, self._view, frames=len(self._frames), stage_s=clock.seconds)
         return self._query(frame.stamp_ns, way_m, clock)
 
@@ -277,11 +282,14 @@ class CrossViewLocalizer:
         return oldest is not None and newest is not None and oldest <= stamp_ns <= newest + late_ns
 
     def _is_due(self, stamp_ns: int, way_m: float) -> bool:
+        video = self._config.localizer
+        if len(self._odometry) and len(self._frames) + 1 < video.min_frames:
+            return False
         if self._query_ns is None:
             return True
         if len(self._odometry):
-            return way_m - self._query_at_m >= self._config.localizer.query_every_m
-        return stamp_ns - self._query_ns >= round(self._config.localizer.query_every_s * 1e9)
+            return way_m - self._query_at_m >= video.query_every_m
+        return stamp_ns - self._query_ns >= round(video.query_every_s * 1e9)
 
     def _offset_rad(self, stamp_ns: int) -> float | None:
         """True yaw minus the odometry's, as measured; None: unknown."""

@@ -26,7 +26,7 @@ class BufferedFrame:
 
 
 class FrameBuffer:
-    """At most `count` images, at least `spacing_m` apart; while the robot stands, the newest is replaced after `refresh_s`."""
+    """At most `count` images, `spacing_m` apart but for the newest; while the robot stands, that is replaced after `refresh_s`."""
 
     def __init__(self, count: int, spacing_m: float, refresh_s: float) -> None:
         self._count, self._spacing_m, self._refresh_ns = count, spacing_m, round(refresh_s * 1e9)
@@ -52,10 +52,9 @@ class FrameBuffer:
         return self._is_further(distance_m, newest) or stamp_ns - newest.stamp_ns >= self._refresh_ns
 
     def add(self, frame: BufferedFrame) -> None:
-        """Takes an image that is newer than all before; it replaces the newest where that is too near the one before it."""
-        if self._frames and (len(self._frames) == 1 or not self._is_further(self._frames[-1].distance_m, self._frames[-2])):
-            near = not self._is_further(frame.distance_m, self._frames[-1])
-            self._frames = self._frames[:-1] if near else self._frames
+        """Takes an image that is newer than all before; it takes the place of the newest where that was too near the one before it."""
+        if len(self._frames) > 1 and not self._is_further(self._frames[-1].distance_m, self._frames[-2]):
+            self._frames = self._frames[:-1]
         self._frames = [*self._frames, frame][-self._count :]
 
     def _is_further(self, distance_m: float, frame: BufferedFrame) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from ros2_loc.core.overhead import OverheadGrid
 from ros2_loc.core.pose import largest_sigma
@@ -66,7 +67,8 @@ class TileFilter:
         scored_headings: a query is compared under at most so many of these errors; between them scores are interpolated.
         scale_error, scale_length_m: the odometry's way is wrong by this fraction (one standard deviation), and keeps its error over this
             length.
-        independent_m: queries this far apart are independent evidence, those nearer count in proportion to the way between them.
+        independent_m: queries this far apart are independent evidence, those nearer count in proportion to the way between them. About
+            what a video shows along the way (`fit_independent_m`).
         independent_s: the same in time, where there is no odometry.
         elsewhere_prior: probability, before anything is known, of being elsewhere (see the module).
         leave_per_m, return_per_m: rates from the cells to elsewhere and back, spread over all tiles.
@@ -87,15 +89,15 @@ class TileFilter:
         scored_headings: int = 5
         scale_error: float = 0.03
         scale_length_m: float = 50.0
-        independent_m: float = 15.0
-        independent_s: float = 30.0
+        independent_m: float = 40.0
+        independent_s: float = 60.0
         elsewhere_prior: float = 0.2
         leave_per_m: float = 1e-4
         return_per_m: float = 0.01
         search_all_above: float = 0.01
         fold_mass: float = 1e-4
         background_tiles: int = 256
-        min_mass: float = 0.95
+        min_mass: float = 0.97
         max_sigma_m: float = 8.0
         fix_outlier_share: float = 0.05
         seed: int = 0
@@ -201,8 +203,6 @@ class TileFilter:
 
     def tiles_to_score(self) -> IntArray:
         """(M,) ids of the tiles that the next query must be compared with: those with belief, and some others for the background."""
-        if self._searches_all:
-            return np.arange(self._cells.num_tiles)
         believed = self._believed_tiles()
         others = np.setdiff1d(np.arange(self._cells.num_tiles), believed, assume_unique=True)
         count = min(self.config.background_tiles, len(others))
@@ -210,7 +210,7 @@ class TileFilter:
 
     def headings_to_score(self) -> Array:
         """(Q,) rad, ascending: heading errors under which the next query must be compared."""
-        masses = self._grid.mass.sum(axis=(1, 2), dtype=np.float64)
+        masses = self._grid.by_heading
         believed = np.flatnonzero(masses > 1e-3 * masses.max())
         first, last = int(believed[0]), int(believed[-1])
         count = min(self.config.scored_headings, last - first + 1)
@@ -259,11 +259,10 @@ class TileFilter:
         probability = grid.marginal()
         labels, masses = label_modes(probability)
         modes = []
-        for i in range(len(masses)):
-            mean, covariance, mass = self._moments(labels == i + 1)
+        for i, window in enumerate(ndimage.find_objects(labels, len(masses))):
+            mean, covariance, mass = self._moments(labels[window] == i + 1, window)
             modes.append(Mode(float(mean[0]), float(mean[1]), mass, covariance[:2, :2]))
-        by_heading = grid.mass.sum(axis=(1, 2), dtype=np.float64)
-        by_heading /= max(by_heading.sum(), 1e-30)
+        by_heading = grid.by_heading / max(grid.total, 1e-30)
         mean_rad = float(by_heading @ self.heading_errors_rad)
         sigma_rad = float(np.sqrt(by_heading @ (self.heading_errors_rad - mean_rad) ** 2 + self._heading_variance))
         return BeliefView(
@@ -288,7 +287,8 @@ class TileFilter:
         labels, masses = label_modes(probability)
         if not len(masses):
             return Undecided(RejectionReason.AMBIGUOUS, "no place stands out")
-        mean, covariance, mass = self._moments(labels == 1)
+        window = ndimage.find_objects(labels, 1)[0]
+        mean, covariance, mass = self._moments(labels[window] == 1, window)
         if mass < config.min_mass:
             count = "1 mode" if len(masses) == 1 else f"{len(masses)} modes"
             return Undecided(RejectionReason.AMBIGUOUS, f"{count}, best {mass:.0%}, elsewhere {self.elsewhere:.0%}")
@@ -302,10 +302,6 @@ class TileFilter:
     def elsewhere(self) -> float:
         """Probability of being on none of the cells."""
         return self._elsewhere + self._left
-
-    @property
-    def _searches_all(self) -> bool:
-        return self._grid.box == (0, 0, *self._cells.shape)
 
     @property
     def _window(self) -> tuple[slice, slice]:
@@ -347,8 +343,7 @@ class TileFilter:
     def _exchange_with_elsewhere(self, way_m: float) -> None:
         config = self.config
         if self.elsewhere > config.search_all_above:
-            if not self._searches_all:
-                self._grid.expand()
+            self._grid.expand()
             returning = (1.0 - np.exp(-config.return_per_m * way_m)) * self.elsewhere
             self._elsewhere *= 1.0 - returning / self.elsewhere
             self._left *= 1.0 - returning / max(returning, self.elsewhere)
@@ -377,12 +372,14 @@ class TileFilter:
 
     def _believed_tiles(self) -> IntArray:
         held = self._grid.mass.max(axis=0) > 0
+        if held.sum() > 0.5 * self._covered_cells:
+            return np.arange(self._cells.num_tiles)
         return self._cells.tiles_of(held, self._grid.top, self._grid.left)
 
     def _background(self, scores: FloatArray, ids: IntArray) -> tuple[float, float]:
-        """Of the tiles without belief; of all where they are few or belief is everywhere."""
-        wrong = ~np.isin(ids, self._believed_tiles()) if not self._searches_all else np.zeros(len(ids), dtype=bool)
-        return background(scores[:, wrong] if wrong.sum() >= 20 else scores)
+        """Of the tiles without belief; where they are few, of all, among which the true one is one of many."""
+        wrong = ~np.isin(ids, self._believed_tiles())
+        return background(scores[:, wrong] if wrong.mean() > 0.2 else scores)
 
     def _between_headings(self, cells: FloatArray, scored_rad: Array) -> FloatArray:
         """(H, rows, columns) from (Q, rows, columns), linear between the scored headings, constant beyond."""
@@ -398,8 +395,10 @@ class TileFilter:
             return min(self._since_update_m / self.config.independent_m, 1.0)
         return min(self._since_update_s / self.config.independent_s, 1.0)
 
-    def _moments(self, mask: NDArray[np.bool_]) -> tuple[Array, Array, float]:
-        """Mean (3,), covariance (3, 3) and mass of the belief within a mask of the box."""
-        mean, covariance, mass = moments(self._grid.mass * mask, *self._positions(), self.heading_errors_rad)
+    def _moments(self, mask: NDArray[np.bool_], window: tuple[slice, slice]) -> tuple[Array, Array, float]:
+        """Mean (3,), covariance (3, 3) and mass of the belief within a mask of a window of the box."""
+        rows, columns = window
+        (east, north), mass = self._positions(), self._grid.mass[:, rows, columns] * mask
+        mean, covariance, total = moments(mass, east[:, columns], north[:, rows], self.heading_errors_rad)
         cell_variance = self.config.metres_per_cell**2 / 12.0
-        return mean, covariance + np.diag([cell_variance, cell_variance, self._heading_variance]), mass
+        return mean, covariance + np.diag([cell_variance, cell_variance, self._heading_variance]), total

@@ -18,6 +18,7 @@ from ros2_loc.errors import DataError
 FloatArray = NDArray[np.float32]
 
 _SIGMA_MIN = 1e-6
+_BACKGROUND_MAX = 100_000  # more of them say nothing new
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ class TileLikelihood:
         max_log_ratio: no single query says more than this.
     """
 
-    temperature: float = 0.6
-    neutral: float = 0.83
-    outlier_share: float = 0.1
-    max_log_ratio: float = 4.0
+    temperature: float = 0.4
+    neutral: float = 1.1
+    outlier_share: float = 0.05
+    max_log_ratio: float = 6.0
 
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and self.max_log_ratio > 0 and np.isfinite(self.neutral)):
@@ -55,8 +56,9 @@ class TileLikelihood:
 
 def background(scores: ArrayLike) -> tuple[float, float]:
     """Mean and standard deviation of one query's scores where it was not taken; the latter never 0."""
-    s = np.asarray(scores)
-    return float(s.mean(dtype=np.float64)), max(float(s.std(dtype=np.float64)), _SIGMA_MIN)
+    s = np.asarray(scores).ravel()
+    some = s[:: max(s.size // _BACKGROUND_MAX, 1)].astype(np.float64)
+    return float(some.mean()), max(float(some.std()), _SIGMA_MIN)
 
 
 def standardized(scores: ArrayLike, mean: float, sigma: float) -> FloatArray:
@@ -64,7 +66,7 @@ def standardized(scores: ArrayLike, mean: float, sigma: float) -> FloatArray:
     return (np.asarray(scores, dtype=np.float32) - np.float32(mean)) * np.float32(1.0 / sigma)
 
 
-def fit_likelihood(z_at_truth: ArrayLike, z_elsewhere: ArrayLike, max_log_ratio: float = 4.0) -> TileLikelihood:
+def fit_likelihood(z_at_truth: ArrayLike, z_elsewhere: ArrayLike, max_log_ratio: float = 6.0) -> TileLikelihood:
     """The likelihood that makes true positions of validation drives as probable as possible.
 
     Maximizes the mean logarithm of the ratio at the truth while its mean over the background is 1: KLIEP, Sugiyama et al., "Direct
@@ -90,3 +92,31 @@ def fit_likelihood(z_at_truth: ArrayLike, z_elsewhere: ArrayLike, max_log_ratio:
 
     best = minimize(lambda p: -float(model(p).log_ratio(truth).mean()), np.array([0.0, -2.0]), method="Nelder-Mead")
     return model(best.x)
+
+
+def fit_independent_m(z: ArrayLike, way_m: float) -> float:
+    """The way after which a query is new evidence, m: `TileFilter.Config.independent_m`.
+
+    Queries share images, and what disturbs one disturbs the next. The sum of N correlated scores is as good as that of N way_m / L
+    independent ones, where L is way_m (1 + 2 sum of the autocorrelations).
+
+    Args:
+        z: (D, N) standardized scores of N queries in a row at D places that move as the vehicle does: at the truth of D drives, or, of more
+            weight, at wrong places, since it is these that must not be believed.
+        way_m: between two queries.
+
+    Raises:
+        DataError: fewer than 5 queries in a row, or scores that are not finite.
+    """
+    scores = np.atleast_2d(np.asarray(z, dtype=np.float64))
+    if scores.shape[1] < 5 or not np.isfinite(scores).all():
+        raise DataError(f"the correlation needs (D, N) finite scores of 5 queries in a row, got {scores.shape}")
+    residual = scores - scores.mean()
+    variance = float((residual**2).mean())
+    total = 1.0
+    for lag in range(1, scores.shape[1] // 2 + 1):
+        correlation = float((residual[:, lag:] * residual[:, :-lag]).mean()) / max(variance, 1e-30)
+        if correlation <= 0.05:  # the rest is noise of the estimate
+            break
+        total += 2.0 * correlation
+    return way_m * total
