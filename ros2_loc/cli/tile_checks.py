@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ros2_loc.cli.checks import Finding, Mark, bad, good, note
 from ros2_loc.errors import Ros2LocError
 
 if TYPE_CHECKING:
+    from ros2_loc.core.interfaces import CrossViewEncoder
     from ros2_loc.mapping.tile_database import TileDatabase
 
 _BLACK_SHARE = 0.02  # imagery known, but black: a source without no-data value
 _SAMPLES = 200
 
 
-def check_tiles(folder: Path, encoder: Any = None, map_folder: Path | None = None) -> list[Finding]:
+def check_tiles(folder: Path, encoder: CrossViewEncoder | None = None, map_folder: Path | None = None) -> list[Finding]:
     """Format and checksums, coverage and holes, spacing, descriptors, the pipeline's encoder, a map's origin."""
     from ros2_loc.mapping.tile_database import TileDatabase
 
@@ -26,20 +27,36 @@ def check_tiles(folder: Path, encoder: Any = None, map_folder: Path | None = Non
         return [bad("tiles", str(error))]
     findings = [good("tiles", f"{folder}: {len(tiles)} tiles; checksums are right")]
     findings += [*_imagery(tiles), *_coverage(tiles), *_spacing(tiles), *_descriptors(tiles)]
-    checks = [("encoder", encoder, "the pipeline's is that of the tiles", tiles.require_encoder)]
+    if encoder is not None:
+        findings.append(_encoder(tiles, encoder))
     if map_folder is not None:
-        from ros2_loc.mapping.sparse_map import MapFrame
-
-        checks.append(("origin", map_folder, f"{map_folder} has the same", lambda path: tiles.require_same_origin(MapFrame.load(path))))
-    for subject, argument, text, check in checks:
-        if argument is None:
-            continue
-        try:
-            check(argument)
-            findings.append(good(subject, text))
-        except Ros2LocError as error:
-            findings.append(bad(subject, str(error)))
+        findings.append(_shared_frame(tiles, map_folder))
     return findings
+
+
+def _encoder(tiles: TileDatabase, encoder: CrossViewEncoder) -> Finding:
+    try:
+        tiles.require_encoder(encoder)
+        return good("encoder", "the pipeline's is that of the tiles")
+    except Ros2LocError as error:
+        return bad("encoder", str(error))
+
+
+def _shared_frame(tiles: TileDatabase, map_folder: Path) -> Finding:
+    """Another origin is no hindrance as long as the map lies on the tiles: both lie on the earth."""
+    from ros2_loc.mapping.shared_frame import map_from_tiles
+    from ros2_loc.mapping.sparse_map import MapFrame
+
+    try:
+        frame = MapFrame.load(map_folder)
+        map_from_tiles(frame, tiles)
+    except Ros2LocError as error:
+        return bad("map", str(error))
+    try:
+        tiles.require_same_origin(frame)
+        return good("map", f"{map_folder} lies on the tiles and has their origin")
+    except Ros2LocError as error:
+        return note("map", str(error))
 
 
 def verdict(findings: list[Finding]) -> str:

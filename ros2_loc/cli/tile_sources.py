@@ -36,6 +36,7 @@ class BuildPlan:
     origin: GeoOrigin
     layout: TileLayout
     provenance: dict[str, Any]
+    area_m: Bounds | None
     notes: tuple[str, ...]
 
 
@@ -62,7 +63,7 @@ def _plan_imagery(arguments: argparse.Namespace, layout: TileLayout, given: GeoO
         raise ConfigError("--bounds-enu counts from the origin: give it by --origin LAT LON or --map MAP")
     options = ImageryOptions(
         metres_per_px=min(layout.metres_per_px, FINEST_M),
-        box=_geodetic_box(arguments, given),
+        box=_with_margin(_geodetic_box(arguments, given), layout.coverage_m / 2),
         zoom=arguments.zoom,
         crs=arguments.crs,
         bands=_bands(arguments.bands),
@@ -73,7 +74,8 @@ def _plan_imagery(arguments: argparse.Namespace, layout: TileLayout, given: GeoO
     sources = open_imagery(arguments.source, options, progress_wanted())
     origin = given or _middle(options.box, sources)
     planes = [ImageryOnPlane(source, origin) for source in sources]
-    bounds, metres_per_px = plan_area(planes, layout, _bounds_m(arguments, origin))
+    area = _bounds_m(arguments, origin)
+    bounds, metres_per_px = plan_area(planes, layout, _around(area, layout.coverage_m / 2))
     provenance = _provenance(arguments, describe_sources(sources), bounds, metres_per_px)
     notes = [note for source in sources for note in source.notes]
     if given is None:
@@ -86,7 +88,7 @@ def _plan_imagery(arguments: argparse.Namespace, layout: TileLayout, given: GeoO
     def draw(path: Path) -> StoredMosaic:
         return draw_imagery(planes, path, bounds, metres_per_px, origin, progress_wanted())
 
-    return BuildPlan(draw, origin, layout, provenance, tuple(notes))
+    return BuildPlan(draw, origin, layout, provenance, area, tuple(notes))
 
 
 def _plan_town(source: str, arguments: argparse.Namespace, layout: TileLayout, given: GeoOrigin | None) -> BuildPlan:
@@ -103,13 +105,14 @@ def _plan_town(source: str, arguments: argparse.Namespace, layout: TileLayout, g
         if apart_m > ORIGIN_TOLERANCE_M:
             raise ConfigError(f"{source}: the origin of its frame lies {apart_m:.2f} m from the one given: leave --origin and --map away")
     metres_per_px = min(layout.metres_per_px, FINEST_M)
-    bounds = _bounds_m(arguments, town.origin) or town.bounds_m
+    area = _bounds_m(arguments, town.origin)
+    bounds = _around(area, layout.coverage_m / 2) or town.bounds_m
     facts = [{"kind": "synthetic town", "name": source, "attribution": "made by ros2_loc"}]
 
     def draw(path: Path) -> StoredMosaic:
         return store(town_mosaic(town, metres_per_px, bounds_m=bounds), path, town.origin)
 
-    return BuildPlan(draw, town.origin, layout, _provenance(arguments, facts, bounds, metres_per_px), ())
+    return BuildPlan(draw, town.origin, layout, _provenance(arguments, facts, bounds, metres_per_px), area, ())
 
 
 def _layout(arguments: argparse.Namespace, pipeline: CrossViewPipelineConfig, encoder: CrossViewEncoder | None) -> TileLayout:
@@ -160,6 +163,21 @@ def _bounds_m(arguments: argparse.Namespace, origin: GeoOrigin) -> Bounds | None
     enu = enu_from_geodetic(origin, lat, lon, origin.alt_m)[..., :2]
     (west, south), (east, north) = enu.min(axis=(0, 1)), enu.max(axis=(0, 1))
     return float(west), float(south), float(east), float(north)
+
+
+def _around(area: Bounds | None, margin_m: float) -> Bounds | None:
+    """A tile at the edge of the area sees beyond it."""
+    return None if area is None else (area[0] - margin_m, area[1] - margin_m, area[2] + margin_m, area[3] + margin_m)
+
+
+def _with_margin(box: tuple[float, float, float, float] | None, margin_m: float) -> tuple[float, float, float, float] | None:
+    """`_around` in degrees, a little more."""
+    if box is None:
+        return None
+    south, west, north, east = box
+    lat_deg = margin_m / 110_500.0
+    lon_deg = lat_deg / max(np.cos(np.radians(max(abs(south), abs(north)))), 0.01)
+    return max(south - lat_deg, -90.0), max(west - lon_deg, -180.0), min(north + lat_deg, 90.0), min(east + lon_deg, 180.0)
 
 
 def _checked_enu(bounds: Sequence[float]) -> Bounds:

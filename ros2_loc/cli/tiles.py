@@ -56,8 +56,10 @@ def _add_build(build: Parser) -> None:
     words = "latitude, longitude and altitude of the frame's origin (default: the middle of the imagery)"
     origin.add_argument("--origin", type=float, nargs="+", metavar="DEG", help=words)
     box = place.add_mutually_exclusive_group()
-    box.add_argument("--bounds", type=float, nargs=4, metavar=("SOUTH", "WEST", "NORTH", "EAST"), help="which part, in degrees")
-    box.add_argument("--bounds-enu", type=float, nargs=4, metavar=("WEST", "SOUTH", "EAST", "NORTH"), help="which part, m from the origin")
+    box.add_argument("--bounds", type=float, nargs=4, metavar=("SOUTH", "WEST", "NORTH", "EAST"), help="where tiles shall lie, in degrees")
+    box.add_argument(
+        "--bounds-enu", type=float, nargs=4, metavar=("WEST", "SOUTH", "EAST", "NORTH"), help="where tiles shall lie, m from the origin"
+    )
     cut = build.add_argument_group("how it is cut (default: as the pipeline's encoder wants it)")
     cut.add_argument("--spacing", type=float, metavar="M", help="between the centres of tiles")
     cut.add_argument("--size", type=int, metavar="PX", help="side of a tile")
@@ -111,6 +113,7 @@ def _build(arguments: argparse.Namespace) -> int:
         plan.layout,
         plan.provenance,
         encoder,
+        area_m=plan.area_m,
         overwrite=arguments.overwrite,
         show_progress=progress_wanted(),
     )

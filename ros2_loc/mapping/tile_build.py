@@ -19,7 +19,7 @@ from ros2_loc.core.interfaces import CrossViewEncoder
 from ros2_loc.core.types import TileDescriptors
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.io.files import atomic_path, require_absent, sha256
-from ros2_loc.mapping.mosaic import StoredMosaic
+from ros2_loc.mapping.mosaic import Bounds, StoredMosaic
 from ros2_loc.mapping.tile_database import IMAGERY, TileDatabase
 from ros2_loc.mapping.tile_layout import TileLayout
 
@@ -36,6 +36,7 @@ def build_tiles(
     provenance: Mapping[str, Any],
     encoder: CrossViewEncoder | None = None,
     *,
+    area_m: Bounds | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> TileDatabase:
@@ -49,6 +50,7 @@ def build_tiles(
         layout: how the area is cut.
         provenance: sources and settings; imagery drawn with others is drawn again.
         encoder: describes the tiles; None leaves them without descriptors.
+        area_m: (west, south, east, north) in which the centres of tiles lie; wherever there is imagery when None.
         overwrite: replace tiles that are there (when the new ones are whole).
 
     Raises:
@@ -62,7 +64,7 @@ def build_tiles(
         require_coverage(layout, encoder)
     work = out.parent / f".{out.name}.building"
     mosaic = _drawn(work, draw, _digest({"origin": asdict(origin), **provenance}))
-    database = TileDatabase.build(mosaic, origin, layout, provenance)
+    database = TileDatabase.build(mosaic, origin, layout, provenance, area_m)
     if encoder is not None:
         database = encode_tiles(database, encoder, work, show_progress)
     database.save(out, overwrite)

@@ -78,13 +78,15 @@ class TileDatabase:
         object.__setattr__(self, "_first", first)
 
     @staticmethod
-    def build(mosaic: Mosaic | StoredMosaic, origin: GeoOrigin, layout: TileLayout, provenance: Mapping[str, Any]) -> TileDatabase:
-        """Tiles wherever enough of the mosaic is known; no descriptors yet.
+    def build(
+        mosaic: Mosaic | StoredMosaic, origin: GeoOrigin, layout: TileLayout, provenance: Mapping[str, Any], area_m: Bounds | None = None
+    ) -> TileDatabase:
+        """Tiles wherever enough of the mosaic is known, with their centres in `area_m` if given; no descriptors yet.
 
         Raises:
             DataError: there is no such place.
         """
-        centres = tile_centres(mosaic, layout)
+        centres = tile_centres(mosaic, layout, area_m)
         if not len(centres):
             size = " x ".join(f"{n * mosaic.metres_per_px:.0f}" for n in mosaic.size_px)
             raise DataError(

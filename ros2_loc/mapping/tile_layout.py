@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 
 from ros2_loc.core.pose import Array
 from ros2_loc.errors import ConfigError
-from ros2_loc.mapping.mosaic import Raster
+from ros2_loc.mapping.mosaic import Bounds, Raster
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,14 @@ class TileLayout:
         return self.metres_per_px * self.size_px
 
 
-def tile_centres(raster: Raster, layout: TileLayout) -> Array:
-    """(T, 2) east, north of the tiles that are known well enough, from north to south and there from west to east."""
+def tile_centres(raster: Raster, layout: TileLayout, area_m: Bounds | None = None) -> Array:
+    """(T, 2) east, north of the tiles that are known well enough, from north to south and there from west to east.
+
+    `area_m` (west, south, east, north) holds the centres; the imagery's own edges do when it is None.
+    """
     width, height = (n * raster.metres_per_px for n in raster.size_px)
-    first = np.ceil(np.array([raster.west_m, raster.north_m - height]) / layout.spacing_m - 1e-6)
-    last = np.floor(np.array([raster.west_m + width, raster.north_m]) / layout.spacing_m + 1e-6)
+    box = area_m or (raster.west_m, raster.north_m - height, raster.west_m + width, raster.north_m)
+    first, last = np.ceil(np.array(box[:2]) / layout.spacing_m - 1e-6), np.floor(np.array(box[2:]) / layout.spacing_m + 1e-6)
     east, north = np.meshgrid(np.arange(first[0], last[0] + 1), np.arange(last[1], first[1] - 1, -1))
     centres = np.column_stack([east.ravel(), north.ravel()]) * layout.spacing_m
     return centres[valid_share(raster, centres, layout.coverage_m) >= layout.min_valid - 1e-9]

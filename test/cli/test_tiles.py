@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -65,6 +66,15 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def write_frame(folder: Path, origin: GeoOrigin | None) -> Path:
+    """What of a map says where it lies: its places are at its origin."""
+    folder.mkdir()
+    place = None if origin is None else asdict(origin)
+    (folder / "map.yaml").write_text(yaml.safe_dump({"format_version": 1, "origin": place, "enu_from_map": np.eye(4).tolist()}))
+    np.savez(folder / "places.npz", map_from_base=np.eye(4)[None])
+    return folder
+
+
 def origin_words() -> tuple[object, ...]:
     return ("--origin", ORIGIN.lat_deg, ORIGIN.lon_deg, ORIGIN.alt_m)
 
@@ -113,11 +123,10 @@ def test_check_finds_damage_holes_and_another_origin(call: Callable, photo: Path
     assert call("tiles", "build", tmp_path / "holes.tif", "--out", tmp_path / "t", "--no-descriptors", *cut).code == 0
     said = call("tiles", "check", tmp_path / "t")
     assert said.code == 0 and "places inside without a tile" in said.out and said.out.endswith("verdict: usable, 2 notes\n")
-    (tmp_path / "m").mkdir()
-    frame = {"format_version": 1, "origin": {"lat_deg": 48.0, "lon_deg": 8.0, "alt_m": 0.0}, "enu_from_map": np.eye(4).tolist()}
-    (tmp_path / "m" / "map.yaml").write_text(yaml.safe_dump(frame))
-    said = call("tiles", "check", tmp_path / "t", "--map", tmp_path / "m")
-    assert said.code == 1 and "tiles build ... --map" in said.out
+    said = call("tiles", "check", tmp_path / "t", "--map", write_frame(tmp_path / "m", GeoOrigin(48.0, 8.0)))
+    assert said.code == 1 and "none of its places lies on the tiles" in said.out
+    said = call("tiles", "check", tmp_path / "t", "--map", write_frame(tmp_path / "n", GeoOrigin(48.9828, 8.3904)))
+    assert said.code == 0 and "tiles build ... --map" in said.out
     (tmp_path / "t" / "tiles.npz").write_bytes(b"x")
     said = call("tiles", "check", tmp_path / "t")
     assert said.code == 1 and "tiles.npz: differs from its checksum" in said.out and "verdict: not usable, 1 thing wrong" in said.out
@@ -134,18 +143,15 @@ def test_check_finds_black_imagery_that_counts_as_known(call: Callable, photo: P
 
 
 def test_the_origin_of_a_map(call: Callable, photo: Path, tmp_path: Path) -> None:
-    (tmp_path / "m").mkdir()
-    frame = {"format_version": 1, "origin": {"lat_deg": 48.983, "lon_deg": 8.391, "alt_m": 115.0}, "enu_from_map": np.eye(4).tolist()}
-    (tmp_path / "m" / "map.yaml").write_text(yaml.safe_dump(frame))
-    assert call("tiles", "build", photo, "--out", tmp_path / "t", "--map", tmp_path / "m", "--no-descriptors", *CUT).code == 0
+    folder = write_frame(tmp_path / "m", GeoOrigin(48.9826, 8.3905, 115.0))
+    assert call("tiles", "build", photo, "--out", tmp_path / "t", "--map", folder, "--no-descriptors", *CUT).code == 0
     tiles = TileDatabase.load(tmp_path / "t")
-    assert tiles.origin == GeoOrigin(48.983, 8.391, 115.0)
+    assert tiles.origin == GeoOrigin(48.9826, 8.3905, 115.0)
     middle = enu_from_geodetic(tiles.origin, ORIGIN.lat_deg, ORIGIN.lon_deg, 115.0)[:2]
     rgb, _ = tiles.mosaic.crop(middle, 20, 0.5)
     assert rgb[2, 2].tolist() == [20, 250, 90] and rgb[-3, -3].tolist() == [250, 20, 90]
-    assert "ok   origin" in call("tiles", "check", tmp_path / "t", "--map", tmp_path / "m").out
-    (tmp_path / "m" / "map.yaml").write_text(yaml.safe_dump({**frame, "origin": None}))
-    said = call("tiles", "build", photo, "--out", tmp_path / "u", "--map", tmp_path / "m", "--no-descriptors")
+    assert "has their origin" in call("tiles", "check", tmp_path / "t", "--map", folder).out
+    said = call("tiles", "build", photo, "--out", tmp_path / "u", "--map", write_frame(tmp_path / "n", None), "--no-descriptors")
     assert said.code == 2 and "not georeferenced" in said.err
 
 
@@ -155,7 +161,10 @@ def test_a_part_only(call: Callable, photo: Path, tmp_path: Path, how: str) -> N
     words = ("--bounds", lat[0], lon[0], lat[1], lon[1]) if how == "geodetic" else ("--bounds-enu", -30, -20, 25, 10)
     said = call("tiles", "build", photo, "--out", tmp_path / "t", "--no-descriptors", *CUT, *origin_words(), *words)
     assert said.code == 0, said.err
-    np.testing.assert_allclose(TileDatabase.load(tmp_path / "t").bounds_m, (-30, -20, 25, 10), atol=0.51)
+    tiles = TileDatabase.load(tmp_path / "t")
+    np.testing.assert_allclose(tiles.bounds_m, (-40, -30, 35, 20), atol=0.51)  # half a tile more, for those at the edge
+    assert (tiles.centres_m.min(axis=0) == (-30, -20)).all() and (tiles.centres_m.max(axis=0) == (20, 10)).all() and len(tiles) == 6 * 4
+    assert all(tiles.mosaic.crop(centre, 40, 0.5)[1].all() for centre in tiles.centres_m)
 
 
 def test_show_draws_the_tile_and_the_area(call: Callable, built: Path, tmp_path: Path) -> None:

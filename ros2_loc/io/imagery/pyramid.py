@@ -49,15 +49,11 @@ class TilePyramid:
         self.size_px = (columns * self.tile_px, rows * self.tile_px)
         self.holes = columns * rows - len(self._tiles)
         self.crs = CRS.from_epsg(3857)
+        side = 2 * _HALF_WORLD_M / 2**zoom
+        corner = self._first * side * [1, -1] + [-_HALF_WORLD_M, _HALF_WORLD_M]
+        self.crs_from_px: Array = np.array([[side / self.tile_px, 0.0, corner[0]], [0.0, -side / self.tile_px, corner[1]]])
         missing = f"{name}: {self.holes} of {columns * rows} tiles of zoom {zoom} are missing: there is no imagery there"
         self.notes: tuple[str, ...] = (missing,) if self.holes else ()
-
-    @property
-    def crs_from_px(self) -> Array:
-        """As of `Imagery`: metres of EPSG:3857."""
-        side = 2 * _HALF_WORLD_M / 2**self.zoom
-        corner = self._first * side * [1, -1] + [-_HALF_WORLD_M, _HALF_WORLD_M]
-        return np.array([[side / self.tile_px, 0.0, corner[0]], [0.0, -side / self.tile_px, corner[1]]])
 
     def window(self, column: int, row: int, width: int, height: int) -> tuple[Bytes, Bytes]:
         """As of `Imagery`; missing tiles have no valid share."""
