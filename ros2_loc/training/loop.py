@@ -205,6 +205,7 @@ class TrainingLoop:
         if not self.config.workers:
             yield from (self._batches.batch(number) for number in numbers)
             return
+        cv2.setNumThreads(1)  # before the fork: OpenCV's threads do not come along, and the child would wait for them
         yield from DataLoader(
             _Numbered(self._batches),
             batch_size=None,
@@ -276,8 +277,6 @@ class _Numbered(Dataset):
 
 def _quiet_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the step must still get its batch
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
 
 
 @contextmanager
