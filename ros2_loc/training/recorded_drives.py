@@ -89,24 +89,27 @@ def recorded(
     imagery = imagery_of(tiles)
 
     def named(paths: Sequence[Path]) -> dict[str, Callable[[], CrossViewDrive]]:
-        return {f"{path.stem}/{_digest(tiles, path)}": lambda path=path: georeferenced(path, tiles, imagery) for path in paths}
+        return {
+            f"{path.stem}/{_digest(tiles, path)}": lambda path=path: georeferenced(open_sequence(path), str(path), tiles.origin, imagery)
+            for path in paths
+        }
 
     return RecordedDrives(named(train), named(validate), imagery, network, cache)
 
 
-def georeferenced(path: Path, tiles: TileDatabase, imagery: Imagery) -> CrossViewDrive:
-    """A recording with its poses brought to the tiles' east, north, up by its fixes.
+def georeferenced(sequence: ImageSequence, name: str, origin: GeoOrigin, imagery: Imagery) -> CrossViewDrive:
+    """A recording with its poses brought, by its fixes, to the east, north, up at `origin`, in which the imagery lies.
 
     Raises:
         DataError: no poses or too few fixes, or places outside of the imagery.
     """
-    sequence = posed(open_sequence(path), str(path))
+    sequence = posed(sequence, name)
     georeference = locate_posed_map(sequence)
     if georeference.origin is None:
-        raise DataError(f"{path}: needs at least 5 fixes on a way that is not a point, to know where its poses are on the earth")
-    tiles_from_map = between_origins(tiles.origin, georeference.origin) @ georeference.enu_from_map
-    poses = tuple(tiles_from_map @ pose for pose in sequence.map_from_base if pose is not None)
-    return inside(CrossViewDrive(str(path), replace(sequence, map_from_base=poses), imagery))
+        raise DataError(f"{name}: needs at least 5 fixes on a way that is not a point, to know where its poses are on the earth")
+    target_from_map = between_origins(origin, georeference.origin) @ georeference.enu_from_map
+    poses = tuple(target_from_map @ pose for pose in sequence.map_from_base if pose is not None)
+    return inside(CrossViewDrive(name, replace(sequence, map_from_base=poses), imagery))
 
 
 def _listed(drive: Path, rows: Sequence[ListedTile], tiles: TileDatabase, imagery: Imagery) -> Callable[[], CrossViewDrive]:
