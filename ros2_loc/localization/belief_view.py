@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ros2_loc.core.types import RejectionReason
+
 FloatArray = NDArray[np.float32]
 Array = NDArray[np.float64]
 
@@ -60,6 +62,29 @@ class BeliefView:
         """(west, south, east, north) of the box, ENU of the map."""
         rows, columns = self.probability.shape
         return self.west_m, self.north_m - rows * self.metres_per_cell, self.west_m + columns * self.metres_per_cell, self.north_m
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Position:
+    """Where base_link is, when one mode holds nearly all of the belief.
+
+    Attributes:
+        mean: (3,) east m, north m, heading error rad (true yaw minus measured yaw).
+        covariance: (3, 3) of these: second moments of the mode, of a cell and of a heading step, divided by the mode's mass.
+        mass: probability of the mode.
+    """
+
+    mean: Array
+    covariance: Array
+    mass: float
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """Why there is no position."""
+
+    reason: RejectionReason
+    detail: str
 
 
 def label_modes(probability: FloatArray) -> tuple[NDArray[np.int32], Array]:

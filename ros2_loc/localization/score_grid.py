@@ -8,7 +8,7 @@ All of that is linear in the scores and always the same, hence one sparse matrix
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array, csr_array
 
 from ros2_loc.core.overhead import OverheadGrid
@@ -45,13 +45,10 @@ class ScoreGrid:
         self._weights = self._matrix(centres_m, grid)
         self.covered = (np.diff(self._weights.indptr) > 0).reshape(self.shape)
 
-    def cell_of(self, east_m: float, north_m: float) -> tuple[float, float]:
-        """(row, column) of a position; whole numbers are centres of cells."""
+    def cell_of(self, east_m: ArrayLike, north_m: ArrayLike) -> tuple[Array, Array]:
+        """(row, column) of positions; whole numbers are centres of cells."""
+        east_m, north_m = np.asarray(east_m, dtype=np.float64), np.asarray(north_m, dtype=np.float64)
         return (self.north_m - north_m) / self.metres_per_cell - 0.5, (east_m - self.west_m) / self.metres_per_cell - 0.5
-
-    def position_of(self, row: float, column: float) -> tuple[float, float]:
-        """(east, north) m of a (row, column)."""
-        return self.west_m + (column + 0.5) * self.metres_per_cell, self.north_m - (row + 0.5) * self.metres_per_cell
 
     def tiles_of(self, mask: NDArray[np.bool_], top: int, left: int) -> IntArray:
         """Ids of the tiles that cover any True cell of a mask whose upper left cell is (top, left)."""
@@ -112,6 +109,15 @@ class ScoreGrid:
         value = (value / total[target]).astype(np.float32)
         shape = (self.shape[0] * self.shape[1], self.num_tiles * k * k)
         return csr_array(coo_array((value, (target.astype(np.int32), source.astype(np.int32))), shape=shape))
+
+
+def between_headings(scores: FloatArray, scored_rad: Array, wanted_rad: Array) -> FloatArray:
+    """(H, rows, columns) under wanted headings (H,) from (Q, rows, columns) under scored ones (Q,), ascending; linear, constant beyond."""
+    if len(scored_rad) == 1:
+        return np.broadcast_to(scores, (len(wanted_rad), *scores.shape[1:]))
+    at = np.interp(wanted_rad, scored_rad, np.arange(len(scored_rad)))
+    low = np.minimum(at.astype(int), len(scored_rad) - 2)
+    return np.stack([scores[i] + np.float32(f) * (scores[i + 1] - scores[i]) for i, f in zip(low, at - low, strict=True)])
 
 
 def reach_of(grid: OverheadGrid) -> float:

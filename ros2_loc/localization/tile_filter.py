@@ -19,8 +19,8 @@ from ros2_loc.core.pose import largest_sigma
 from ros2_loc.core.types import RejectionReason
 from ros2_loc.errors import DataError
 from ros2_loc.localization.belief_grid import BeliefGrid
-from ros2_loc.localization.belief_view import BeliefView, Mode, entropy, label_modes, moments
-from ros2_loc.localization.score_grid import ScoreGrid
+from ros2_loc.localization.belief_view import BeliefView, Mode, Position, Undecided, entropy, label_modes, moments
+from ros2_loc.localization.score_grid import ScoreGrid, between_headings
 from ros2_loc.localization.tile_likelihood import TileLikelihood, background, standardized
 
 Array = NDArray[np.float64]
@@ -28,30 +28,9 @@ FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 _EXCHANGE_SHARE = 0.05  # between headings: collected until it is worth the work
+_CONTRADICTED_NATS = -2.0  # by one query
+_UNSUPPORTED_NATS = -0.5  # in the mean; a belief that is spread widely stays near 0, whatever the scores
 _LOST_SIGMA_M = 100.0  # a motion less certain than this leaves nothing of a belief
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Position:
-    """Where base_link is, when one mode holds nearly all of the belief.
-
-    Attributes:
-        mean: (3,) east m, north m, heading error rad (true yaw minus measured yaw).
-        covariance: (3, 3) of these: second moments of the mode, of a cell and of a heading step, divided by the mode's mass.
-        mass: probability of the mode.
-    """
-
-    mean: Array
-    covariance: Array
-    mass: float
-
-
-@dataclass(frozen=True, slots=True)
-class Undecided:
-    """Why there is no position."""
-
-    reason: RejectionReason
-    detail: str
 
 
 class TileFilter:
@@ -72,6 +51,8 @@ class TileFilter:
         independent_s: the same in time, where there is no odometry.
         elsewhere_prior: probability, before anything is known, of being elsewhere (see the module).
         leave_per_m, return_per_m: rates from the cells to elsewhere and back, spread over all tiles.
+        support_m, leave_per_m_unsupported: the queries of about this way must speak for the belief rather than against it, else it is no
+            position, and leaks to elsewhere at this rate; once half is there, that is spread over all tiles and the search starts anew.
         search_all_above: tiles without belief are scored too while the probability of elsewhere is above this.
         fold_mass: cells that together hold less than this go to elsewhere, and their tiles are scored no longer.
         background_tiles: so many tiles without belief are scored too, to know what a wrong tile scores.
@@ -94,6 +75,8 @@ class TileFilter:
         elsewhere_prior: float = 0.2
         leave_per_m: float = 1e-4
         return_per_m: float = 0.01
+        support_m: float = 15.0
+        leave_per_m_unsupported: float = 0.03
         search_all_above: float = 0.01
         fold_mass: float = 1e-4
         background_tiles: int = 256
@@ -138,7 +121,7 @@ class TileFilter:
         self._grid = BeliefGrid(self._cells.shape, len(self.heading_errors_rad))
         self._elsewhere, self._left = self.config.elsewhere_prior, 0.0
         self._add_everywhere(1.0 - self._elsewhere)
-        self._walk_rad2 = 0.0
+        self._walk_rad2, self._support, self._last_evidence = 0.0, 0.0, 0.0
         self._since_update_m, self._since_update_s = np.inf, np.inf
 
     def initialize(self, position_m: ArrayLike, covariance: ArrayLike) -> None:
@@ -226,7 +209,7 @@ class TileFilter:
             with_odometry: the way since the last query says how much of it is new; else the time.
 
         Returns:
-            Logarithm of how much better the query fits than to positions elsewhere, before the update.
+            Logarithm of how much better the query fits what was believed than positions elsewhere.
 
         Raises:
             DataError: scores that are not finite.
@@ -236,22 +219,30 @@ class TileFilter:
         ids = np.asarray(tile_ids, dtype=np.int64)
         z = standardized(scores, *self._background(scores, ids))
         cells = self._cells.scores_of(z, ids, self._grid.box)
-        ratio = self.config.likelihood.log_ratio(self._grid.sampled(self._between_headings(cells, np.asarray(heading_errors_rad))))
+        cells = between_headings(cells, np.asarray(heading_errors_rad), self.heading_errors_rad)
+        ratio = self.config.likelihood.log_ratio(self._grid.sampled(cells))
         ratio *= self._cells.covered[self._window]
-        ratio *= np.float32(self._exponent(with_odometry))
-        before = self._grid.total
+        inside = max(self._grid.total, 1e-30)
+        evidence = float(np.log(np.einsum("hrc,hrc->", self._grid.mass, np.exp(ratio), dtype=np.float64) / inside + 1e-30))
+        exponent = self._exponent(with_odometry)
+        self._support += (evidence - self._support) * -np.expm1(-exponent * self.config.independent_m / self.config.support_m)
+        self._last_evidence = evidence
+        ratio *= np.float32(exponent)
         self._grid.mass *= np.exp(ratio, out=ratio)
-        evidence = float(np.log(max(self._grid.total, 1e-30) / max(before, 1e-30)))
         self._normalize()
         self._fold()
         self._since_update_m, self._since_update_s = 0.0, 0.0
+        if self._is_unsupported and self.elsewhere > 0.5:
+            self._search_anew()
         return evidence
 
     def covers(self, position_m: ArrayLike) -> bool:
         """Whether a position (2,) m lies where tiles are."""
-        row, column = (round(x) if np.isfinite(x) else -1 for x in self._cells.cell_of(*np.asarray(position_m, dtype=np.float64)))
+        place = np.asarray(position_m, dtype=np.float64)
+        row, column = self._cells.cell_of(place[0], place[1]) if np.isfinite(place).all() else (-1, -1)
         rows, columns = self._cells.shape
-        return 0 <= row < rows and 0 <= column < columns and bool(self._cells.covered[row, column])
+        inside = -0.5 <= row < rows - 0.5 and -0.5 <= column < columns - 0.5
+        return bool(inside and self._cells.covered[round(float(row)), round(float(column))])
 
     def view(self) -> BeliefView:
         """The belief for display."""
@@ -296,12 +287,19 @@ class TileFilter:
         sigma_m = largest_sigma(covariance[:2, :2])
         if sigma_m > config.max_sigma_m:
             return Undecided(RejectionReason.AMBIGUOUS, f"one mode, its sigma {sigma_m:.1f} m exceeds {config.max_sigma_m:g} m")
+        if self._is_unsupported or self._last_evidence < _CONTRADICTED_NATS:
+            against = f"{self._last_evidence:.1f} nats, {self._support:.1f} in the mean"
+            return Undecided(RejectionReason.AMBIGUOUS, f"the last queries speak against the one mode ({against})")
         return Position(mean, covariance, mass)
 
     @property
     def elsewhere(self) -> float:
         """Probability of being on none of the cells."""
         return self._elsewhere + self._left
+
+    @property
+    def _is_unsupported(self) -> bool:
+        return self._support < _UNSUPPORTED_NATS
 
     @property
     def _window(self) -> tuple[slice, slice]:
@@ -348,9 +346,17 @@ class TileFilter:
             self._elsewhere *= 1.0 - returning / self.elsewhere
             self._left *= 1.0 - returning / max(returning, self.elsewhere)
             self._add_everywhere(returning)
-        leaving = -np.expm1(-config.leave_per_m * way_m)
+        leaving = -np.expm1(-(config.leave_per_m_unsupported if self._is_unsupported else config.leave_per_m) * way_m)
         self._elsewhere += leaving * self._grid.total
         self._grid.mass *= np.float32(1.0 - leaving)
+
+    def _search_anew(self) -> None:
+        """What is elsewhere may be anywhere on the tiles; to most of these places the next query is all new."""
+        stays = self.config.elsewhere_prior * self.elsewhere
+        self._grid.expand()
+        self._add_everywhere(self.elsewhere - stays)
+        self._elsewhere, self._left, self._support = stays, 0.0, 0.0
+        self._since_update_m, self._since_update_s = np.inf, np.inf
 
     def _normalize(self) -> None:
         total = self._grid.total + self.elsewhere
@@ -380,14 +386,6 @@ class TileFilter:
         """Of the tiles without belief; where they are few, of all, among which the true one is one of many."""
         wrong = ~np.isin(ids, self._believed_tiles())
         return background(scores[:, wrong] if wrong.mean() > 0.2 else scores)
-
-    def _between_headings(self, cells: FloatArray, scored_rad: Array) -> FloatArray:
-        """(H, rows, columns) from (Q, rows, columns), linear between the scored headings, constant beyond."""
-        if len(scored_rad) == 1:
-            return np.broadcast_to(cells, (len(self.heading_errors_rad), *cells.shape[1:]))
-        at = np.interp(self.heading_errors_rad, scored_rad, np.arange(len(scored_rad)))
-        low = np.minimum(at.astype(int), len(scored_rad) - 2)
-        return np.stack([cells[i] + np.float32(f) * (cells[i + 1] - cells[i]) for i, f in zip(low, at - low, strict=True)])
 
     def _exponent(self, with_odometry: bool) -> float:
         """Share of a query that is new evidence."""

@@ -1,11 +1,15 @@
-"""A world for the cross-view localizer without any network: what grows on the ground is a smooth random field, images and tiles sample it."""
+"""A world for the cross-view localizer without any network: its ground is a smooth random field, which images and tiles sample."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from dataclasses import field as default
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
@@ -15,11 +19,15 @@ from ros2_loc.core.overhead import OverheadGrid
 from ros2_loc.core.pose import Pose, so3_exp
 from ros2_loc.core.types import Frame, GroundFeatures, OverheadDescriptor, TileDescriptors
 from ros2_loc.localization.cross_view_localizer import CrossViewLocalizer, CrossViewResult
+from ros2_loc.localization.cross_view_pipeline import CrossViewPipelineConfig, VideoConfig
+from ros2_loc.localization.tile_filter import TileFilter
+from ros2_loc.localization.tile_likelihood import TileLikelihood
 from ros2_loc.mapping.mosaic import Mosaic
 from ros2_loc.mapping.tile_database import TileDatabase
 
 Array = NDArray[np.float64]
 S = 1_000_000_000
+LIKELIHOOD = TileLikelihood(0.21, 1.47, 0.01, 6.0)  # of a world with its default noise, by `fit_filter`
 CAMERA = Camera.pinhole(8, 4, 4.0, 4.0, 4.0, 2.0)
 
 
@@ -39,7 +47,7 @@ class FieldWorld:
     query_noise: float = 1.0
     period_m: float = 0.0
     channels: int = 2
-    grid: OverheadGrid = field(default_factory=lambda: OverheadGrid(cells=14, metres_per_cell=3.2, shift_cells=3))
+    grid: OverheadGrid = default(default_factory=lambda: OverheadGrid(cells=14, metres_per_cell=3.2, shift_cells=3))
     name: str = "field"
     tile_px: int = 8
 
@@ -185,7 +193,7 @@ def wander(side_m: float, seed: int, length_m: int = 150, border_m: float = 40.0
                 rate = 0.0 if rate else float(rng.choice([-1, 1])) * rng.uniform(0.02, 0.08)
             left -= 1
             yaw += rate
-            position = position + [np.cos(yaw), np.sin(yaw)]
+            position = position + np.array([np.cos(yaw), np.sin(yaw)])
         result = np.array(poses)
         if (result[:, :2] > border_m).all() and (result[:, :2] < side_m - border_m).all():
             return result
@@ -201,3 +209,23 @@ def run(localizer: CrossViewLocalizer, drive: Drive, seed: int = 0, first: int =
         localizer.add_heading(drive.stamp_ns(i), float(headings[i]), 0.05)
         results.append(localizer.localize(drive.frame(i)))
     return results
+
+
+def localizer(world: FieldWorld, spacing_m: float = 10.0, **settings: Any) -> CrossViewLocalizer:
+    """On the tiles of a world; settings as `filter_min_mass=0.9`, `localizer_frames=2`."""
+    sections: dict[str, dict[str, Any]] = {"filter": {}, "localizer": {}}
+    for name, value in settings.items():
+        section, _, key = name.partition("_")
+        sections[section][key] = value
+    config = CrossViewPipelineConfig(
+        filter=replace(TileFilter.Config(), **{"likelihood": LIKELIHOOD, **sections["filter"]}),
+        localizer=replace(VideoConfig(), **sections["localizer"]),
+    )
+    return CrossViewLocalizer(config, world.tiles(spacing_m), FieldEncoder(world))
+
+
+@pytest.fixture(scope="session")
+def field() -> SimpleNamespace:
+    """The parts of this file."""
+    parts = (FieldWorld, FieldEncoder, Drive, wander, run, localizer, rotated)
+    return SimpleNamespace(**{part.__name__: part for part in parts})
