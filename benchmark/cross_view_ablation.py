@@ -82,10 +82,10 @@ def train(name: str, variant: Variant, recipe: CvlnetRecipe, arguments: argparse
         "device": arguments.device,
         "show_progress": sys.stderr.isatty(),
     }
-    source: Callable[[CvlnetRecipe], Towns] = lambda r: Towns(r.towns, r.network.image_px, arguments.cache)  # noqa: E731
+    source: Callable[[CvlnetRecipe], Towns] = lambda r: Towns(r.towns, r.network, arguments.cache)  # noqa: E731
     if variant.safa:
-        sizes = {"tile_px": recipe.network.tile_px, "image_px": recipe.network.image_px}
-        trained = train_safa(recipe, build(Safa.Config, {**sizes, **variant.safa}, name), source, folder, **common)
+        alike = {"tile_px": recipe.network.tile_px, "image_px": recipe.network.image_px, "view": recipe.network.view}
+        trained = train_safa(recipe, build(Safa.Config, {**alike, **variant.safa}, name), source, folder, **common)
     else:
         trained = train_cvlnet(recipe, source, folder, **common)
     (folder / "done").touch()

@@ -14,7 +14,7 @@ EXAMPLE = (
     "  ros2-loc evaluate cross-view --drives monday_bag --tiles campus_tiles --filter --runs 20\n"
     "  ros2-loc evaluate cross-view --drives town:900 town:901 --ablation views fusion ssm --models trained"
 )
-_TABLES = ("parts", "views", "fusion", "backbone", "ssm", "length", "single")  # those of evaluation.cross_view_paper, not imported for a help text
+_TABLES = ("parts", "views", "fusion", "backbone", "ssm", "length", "single")  # evaluation.cross_view_paper, not imported for a help text
 
 
 def add_cross_view(parser: argparse.ArgumentParser) -> None:
