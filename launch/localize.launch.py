@@ -78,6 +78,9 @@ def own_argument(argument):
 
 def value(given):
     """A parameter's value: a plain one as it is, an argument's as a substitution of the right type."""
+    if isinstance(given, graph.CountOf):
+        terms = [part for name in given.names for part in (" + ('''", LaunchConfiguration(name), "''' != '')")]
+        return ParameterValue(PythonExpression(["0", *terms]), value_type=given.kind)
     if not isinstance(given, graph.Ref):
         return given
     return ParameterValue(LaunchConfiguration(given.name), value_type=given.kind)

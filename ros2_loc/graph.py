@@ -37,6 +37,14 @@ class Ref:
 
 
 @dataclass(frozen=True, slots=True)
+class CountOf:
+    """How many of the arguments of these names are not empty."""
+
+    names: tuple[str, ...]
+    kind: type = int
+
+
+@dataclass(frozen=True, slots=True)
 class Argument:
     """What a user may say with `name:=value`. `default` None: must be said. `choices`: all that is allowed, anything when empty."""
 
@@ -53,7 +61,7 @@ class NodeSpec:
     Attributes:
         name: of the node; its settings are in `<node_config>/<name>.yaml` where `has_config`.
         executable, package: as `ros2 run` takes them.
-        parameters: name -> value or Ref; they win over the file.
+        parameters: name -> value, Ref or CountOf; they win over the file.
         remappings: topic as the node calls it -> argument that names it.
         arguments: of the executable itself.
         when: part of the graph if that argument is true or set; None: always.
@@ -189,6 +197,7 @@ LOCALIZE = Graph(
                 "duration_s": Ref("duration_s", float),
                 "loop": Ref("loop", bool),
                 "exit_at_end": Ref("exit_with_bag", bool),
+                "localizers": CountOf(("map", "tiles")),
             },
             when=IsSet("bag"),
             contained=False,
@@ -264,6 +273,8 @@ def value_of(value: object, values: Mapping[str, str]) -> object:
     Raises:
         ConfigError: the argument is not of the type that the parameter takes.
     """
+    if isinstance(value, CountOf):
+        return sum(bool(values[name]) for name in value.names)
     if not isinstance(value, Ref):
         return value
     text = values[value.name]

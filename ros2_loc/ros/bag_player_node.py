@@ -24,7 +24,7 @@ from ros2_loc.ros.replay_topics import ReplayTopics, Selection
 
 # what a running system says itself, and must not hear a second time
 _EXCLUDED = ("/clock", "/rosout", "/parameter_events", "/diagnostics", "/initialpose", "/localization/*", "/map/*")
-_SETTLE_S = 0.5  # between the first subscriber of the images and the first message: the others come at about the same time
+_SETTLE_S = 0.5  # between the last localizer's subscription and the first message: other nodes come at about the same time
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class BagPlayerParameters(BaseParameters):
     exclude: tuple[str, ...] = parameter(_EXCLUDED, "never these topics, patterns with * allowed")
     exclude_transforms: tuple[str, ...] = parameter(("map->odom",), "transforms (parent->child) that are not played")
     start_paused: bool = parameter(False, "wait for the service ~/resume before the first message")
-    wait_for_subscribers_s: float = parameter(0.0, "wait up to so long for a subscriber of the images", minimum=0.0)
+    wait_for_subscribers_s: float = parameter(0.0, "wait up to so long for subscribers of the images", minimum=0.0)
+    localizers: int = parameter(1, "how many subscribers of the images that are", minimum=1)
     exit_at_end: bool = parameter(True, "end the process when the bag is over")
 
 
@@ -125,11 +126,12 @@ class BagPlayer(NodeBase):
     def _wait_for_subscribers(self) -> None:
         self._phase = "waiting for subscribers"
         for _ in range(round(self.params.wait_for_subscribers_s / 0.1)):
-            if not self._topics.images_without_subscriber() or self._stopping.wait(0.1):
+            if not self._topics.images_without_subscribers(self.params.localizers) or self._stopping.wait(0.1):
                 break
-        if silent := self._topics.images_without_subscriber():
+        if silent := self._topics.images_without_subscribers(self.params.localizers):
             if self.params.wait_for_subscribers_s:
-                self.get_logger().warning(f"nobody listens to {' or '.join(silent)}: playing all the same")
+                who = "nobody listens" if self.params.localizers == 1 else f"fewer than {self.params.localizers} nodes listen"
+                self.get_logger().warning(f"{who} to {' or '.join(silent)}: playing all the same")
         elif self.params.wait_for_subscribers_s:
             self._stopping.wait(_SETTLE_S)
 

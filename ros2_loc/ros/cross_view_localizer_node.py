@@ -147,7 +147,7 @@ class CrossViewLocalizerNode(NodeBase):
         self.serve(Trigger, "~/relocalize", self._on_relocalize)
 
     def _stop_worker(self) -> None:
-        if not self._worker.stop():
+        if not self._worker.stop(timeout_s=2.0):
             self.get_logger().warning("the worker is still busy with an image; its result is thrown away")
         self._epoch += 1
 

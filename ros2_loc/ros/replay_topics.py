@@ -84,10 +84,10 @@ class ReplayTopics:
         if kept is not None:
             self._publishers[topic].publish(kept)
 
-    def images_without_subscriber(self) -> list[str]:
-        """The image topics, when nobody listens to any of them; a localizer takes one of raw and compressed."""
+    def images_without_subscribers(self, count: int) -> list[str]:
+        """The image topics, when none of them has so many subscribers; localizers take one of raw and compressed."""
         images = [name for name, kind in self._types.items() if kind in (Image, CompressedImage)]
-        return [] if any(self._publishers[name].get_subscription_count() for name in images) else images
+        return [] if any(self._publishers[name].get_subscription_count() >= count for name in images) else images
 
     def flush(self, timeout_s: float) -> None:
         """Wait until the subscribers have all that was sent reliably, or the time is over."""

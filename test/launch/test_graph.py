@@ -14,7 +14,7 @@ import yaml
 
 from ros2_loc import graph
 from ros2_loc.errors import ConfigError
-from ros2_loc.graph import LOCALIZE, NodeSpec, Ref
+from ros2_loc.graph import LOCALIZE, CountOf, NodeSpec, Ref
 from ros2_loc.supervisor import Process
 
 OURS = [node for node in LOCALIZE.nodes if node.package == "ros2_loc"]
@@ -77,7 +77,10 @@ def test_a_bag_brings_player_and_simulated_time(given: dict[str, str], tmp_path:
     assert list(processes) == ["map_server", "map_localizer", "pose_fusion", "bag_player", "rviz2"]
     assert parameters(processes["pose_fusion"])["use_sim_time"] is True
     player = parameters(processes["bag_player"])
-    assert player == {"bag": str(tmp_path / "bag"), "rate": 0.5, "start_s": 0.0, "duration_s": 0.0, "loop": False, "exit_at_end": True}
+    settings = {"rate": 0.5, "start_s": 0.0, "duration_s": 0.0, "loop": False, "exit_at_end": True, "localizers": 1}
+    assert player == {"bag": str(tmp_path / "bag"), **settings}
+    both = graph.processes(LOCALIZE, {**given, "tiles": given["map"], "bag": str(tmp_path / "bag")})
+    assert parameters(named(both)["bag_player"])["localizers"] == 2
     assert processes["bag_player"].ends_run and not processes["rviz2"].required
     assert Path(processes["rviz2"].command[2]).is_file()
     explicit = graph.processes(LOCALIZE, {**given, "bag": str(tmp_path / "bag"), "use_sim_time": "false"})
@@ -158,7 +161,7 @@ def test_executables_exist_and_declare_the_parameters_that_they_get(spec: NodeSp
     types = {field.name: str(field.type) for field in fields.values()}
     for name, value in spec.parameters.items():
         if name != "use_sim_time":  # every node has it
-            kind = value.kind if isinstance(value, Ref) else type(value)
+            kind = value.kind if isinstance(value, Ref | CountOf) else type(value)
             assert types[name] == kind.__name__, f"{spec.name}.{name}"
 
 
