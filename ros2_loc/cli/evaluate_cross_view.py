@@ -132,7 +132,8 @@ def _ablations(arguments: argparse.Namespace, queries: Any) -> int:
     from ros2_loc.evaluation.cross_view_records import CrossViewEvaluation
 
     models = find_models(arguments.models)
-    areas, known = _areas(arguments), {}
+    areas = _areas(arguments)
+    known: dict[tuple[Path, int], Any] = {}
     for table in arguments.ablation:
         found, missing = run_ablation(
             table, areas, models, lambda m: _encoder_of(m, arguments.device), queries, known, progress_wanted()

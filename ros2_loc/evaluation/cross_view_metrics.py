@@ -139,9 +139,8 @@ def displacement(error_m: ArrayLike) -> Displacement | None:
     e = np.abs(np.asarray(error_m, dtype=np.float64).reshape(-1, 2))
     if len(e) == 0:
         return None
-    parts = (e[:, 0], e[:, 1], np.hypot(e[:, 0], e[:, 1]))
-    values = [float(v) for part in parts for v in (np.median(part), np.percentile(part, 90))]
-    return Displacement(*values, count=len(e))
+    forward, left, total = (np.percentile(part, (50, 90)).tolist() for part in (e[:, 0], e[:, 1], np.hypot(e[:, 0], e[:, 1])))
+    return Displacement(forward[0], forward[1], left[0], left[1], total[0], total[1], len(e))
 
 
 def position_nees(error_m: ArrayLike, covariance: ArrayLike) -> float:

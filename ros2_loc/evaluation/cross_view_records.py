@@ -177,8 +177,9 @@ class CrossViewEvaluation:
     def write_json(self, path: Path | str) -> None:
         """Writes results and, for whoever reads the file, the metrics; whole or not at all."""
         content = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        for entry, result in zip((*content["single"], *content["filters"]), (*self.single, *self.filters), strict=True):
-            entry["metrics"] = asdict(result.metrics)
+        metrics = [asdict(s.metrics) for s in self.single] + [asdict(f.metrics) for f in self.filters]
+        for entry, found in zip((*content["single"], *content["filters"]), metrics, strict=True):
+            entry["metrics"] = found
         with atomic_path(Path(path)) as temporary:
             temporary.write_text(json.dumps(finite(content), indent=1) + "\n", encoding="utf-8")
 
@@ -247,4 +248,5 @@ def _query_from_json(content: dict[str, Any]) -> QueryResult:
 
 
 def _run_from_json(content: dict[str, Any]) -> FilterRun:
-    return FilterRun(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    return FilterRun(**values)

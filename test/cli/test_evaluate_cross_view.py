@@ -42,6 +42,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_single_shots_are_printed_written_and_drawn(street_bag: Path, tiles: Path, models: Path, tmp_path: Path, call: Callable) -> None:
     words = ["--drives", street_bag, "--tiles", tiles, "--weights", models / "ours.safetensors", "--frames", 1, 2, "--frame-spacing", 3]
     out = ["--json", tmp_path / "e.json", "--report", tmp_path / "e.html", "--pictures", tmp_path / "pictures"]
@@ -58,6 +59,7 @@ def test_single_shots_are_printed_written_and_drawn(street_bag: Path, tiles: Pat
     assert (tmp_path / "e.html").stat().st_size > 100_000
 
 
+@pytest.mark.slow
 def test_ablation_says_what_is_missing(street_bag: Path, tiles: Path, models: Path, tmp_path: Path, call: Callable) -> None:
     words = ["--drives", street_bag, "--tiles", tiles, "--models", models, "--queries", 2, "--frame-spacing", 2]
     said = call("evaluate", "cross-view", *words, "--ablation", "ssm", "views", "--json", tmp_path / "a.json")
@@ -67,6 +69,7 @@ def test_ablation_says_what_is_missing(street_bag: Path, tiles: Path, models: Pa
     assert (tmp_path / "a_views.json").is_file()
 
 
+@pytest.mark.slow
 def test_runs_of_the_filter(street_bag: Path, tiles: Path, models: Path, tmp_path: Path, call: Callable) -> None:
     words = ["--drives", street_bag, "--tiles", tiles, "--weights", models / "ours.safetensors", "--filter", "--runs", 1]
     said = call("evaluate", "cross-view", *words, "--run-length", 20, "--only-measured", "--json", tmp_path / "f.json")
