@@ -72,11 +72,12 @@ def read_tile_list(path: str | Path) -> tuple[ListedTile, ...]:
     for where, frame, numbers in _rows(path):
         if len(numbers) != 2:
             raise DataError(f"{where}: has {len(numbers)} numbers behind the frame, not latitude and longitude of its tile")
+        lat_deg, lon_deg = numbers
         try:
-            check_geodetic(*numbers, 0.0)
+            check_geodetic(lat_deg, lon_deg, 0.0)
         except GeometryError as error:
             raise DataError(f"{where}: {error}") from error
-        tiles.append(ListedTile(frame, *numbers))
+        tiles.append(ListedTile(frame, lat_deg, lon_deg))
     return tuple(tiles)
 
 

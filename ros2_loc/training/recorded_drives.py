@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -89,12 +90,13 @@ def recorded(
     imagery = imagery_of(tiles)
 
     def named(paths: Sequence[Path]) -> dict[str, Callable[[], CrossViewDrive]]:
-        return {
-            f"{path.stem}/{_digest(tiles, path)}": lambda path=path: georeferenced(open_sequence(path), str(path), tiles.origin, imagery)
-            for path in paths
-        }
+        return {f"{path.stem}/{_digest(tiles, path)}": partial(_opened, path, tiles.origin, imagery) for path in paths}
 
     return RecordedDrives(named(train), named(validate), imagery, network, cache)
+
+
+def _opened(path: Path, origin: GeoOrigin, imagery: Imagery) -> CrossViewDrive:
+    return georeferenced(open_sequence(path), str(path), origin, imagery)
 
 
 def georeferenced(sequence: ImageSequence, name: str, origin: GeoOrigin, imagery: Imagery) -> CrossViewDrive:

@@ -148,8 +148,8 @@ class _TownOfDrives:
         if self.plain:
             return town_mosaic(town, self.config.metres_per_px, bounds_m=bounds)
         rng = np.random.default_rng([self.seed, 41])
-        sun = {"sun_azimuth_rad": float(rng.uniform(0, 2 * np.pi)), "sun_elevation_rad": float(rng.uniform(0.7, 1.2))}
-        return town_mosaic(town, self.config.metres_per_px, replace(noon(), **sun), bounds, Imagery.drawn(self.seed))
+        light = replace(noon(), sun_azimuth_rad=float(rng.uniform(0, 2 * np.pi)), sun_elevation_rad=float(rng.uniform(0.7, 1.2)))
+        return town_mosaic(town, self.config.metres_per_px, light, bounds, Imagery.drawn(self.seed))
 
     def _recording(self, town: Town, number: int) -> Recording:
         c, rng = self.config, np.random.default_rng([self.seed, 43, number])
