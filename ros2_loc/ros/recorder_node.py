@@ -1,7 +1,8 @@
 """Node recorder: what the localization published, written when it stops: JSON with covariances and rejections, and TUM trajectories.
 
-`localized.json`, `localized.tum`: map_localizer's own poses, one frame for each image; `fused.json`, `fused.tum`: pose_fusion's. The JSON
-is an evaluation without truth: `ros2-loc evaluate trajectory localized.json --truth BAG` puts the truth beside it.
+`localized.json`, `localized.tum`: map_localizer's own poses, one frame for each image; `cross_view.*`: those of cross_view_localizer, one
+frame for each query, when it is there; `fused.*`: pose_fusion's. The JSON is an evaluation without truth: `ros2-loc evaluate trajectory
+localized.json --truth BAG` puts the truth beside it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,42 @@ class RecorderParameters(BaseParameters):
     overlays: bool = parameter(False, "also keep the localizer's pictures (localization/matches_image) as overlays/<stamp>.jpg")
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What one localizer said, by the stamps of its images: poses, and statuses with the time at which they came."""
+
+    source: str
+    estimates: dict[int, PoseEstimate] = field(default_factory=dict)
+    statuses: dict[int, tuple[Any, float]] = field(default_factory=dict)
+
+    def on_pose(self, message: PoseWithCovarianceStamped) -> None:
+        estimate = conversions.estimate_from_message(message, self.source)
+        self.estimates[estimate.stamp_ns] = estimate
+
+    def on_status(self, message: Any) -> None:
+        self.statuses[conversions.ns_from_stamp(message.header.stamp)] = (message, time.perf_counter())
+
+    def frames(self, arrived_s: dict[int, float]) -> list[FrameResult]:
+        found = (self._frame(stamp_ns, arrived_s) for stamp_ns in sorted(self.statuses))
+        return [frame for frame in found if frame is not None]
+
+    def _frame(self, stamp_ns: int, arrived_s: dict[int, float]) -> FrameResult | None:
+        """One image; None when its pose is still on the way."""
+        status, heard_s = self.statuses[stamp_ns]
+        result: PoseEstimate | Rejection
+        if not status.accepted:
+            result = Rejection(stamp_ns, _reason(status.rejection_reason), status.rejection_detail)
+        elif stamp_ns in self.estimates:
+            heard = self.estimates[stamp_ns]
+            result = PoseEstimate(stamp_ns, heard.map_from_base, heard.covariance, int(status.num_inliers), heard.source)
+        else:
+            return None
+        stage_s = {name: float(seconds) for name, seconds in zip(status.stage_names, status.stage_times_s, strict=False)}
+        if stamp_ns in arrived_s:  # what is left is the way through DDS, decoding, and waiting for the image before
+            stage_s["transport"] = max(heard_s - arrived_s[stamp_ns] - sum(stage_s.values()), 0.0)
+        return FrameResult(f"image {stamp_ns}", stamp_ns, None, result, int(status.num_matches), stage_s)
+
+
 class Recorder(NodeBase):
     """Keeps what it hears while it is active, and writes it when it is deactivated or told to stop."""
 
@@ -59,17 +96,19 @@ class Recorder(NodeBase):
     def activate(self) -> None:
         """Start with nothing; subscribe."""
         self._arrived_s: dict[int, float] = {}
-        self._estimates: dict[int, PoseEstimate] = {}
-        self._statuses: dict[int, tuple[Any, float]] = {}
+        self._map, self._cross_view = _Heard("map_localizer"), _Heard("cross_view")
         self._fused: dict[int, PoseEstimate] = {}
         self._states: Counter[str] = Counter()
         self.own(self._write)
         # the calibration comes with each image and is small: when it arrives, so does the image
         self.subscribe(CameraInfo, "camera/camera_info", self._on_camera_info, qos.image_qos(depth=20))
-        self.subscribe(PoseWithCovarianceStamped, "localization/map_pose", self._on_map_pose, qos.RESULT)
-        self.subscribe(self._messages.LocalizationStatus, "localization/status", self._on_status, qos.RESULT)
+        status = self._messages.LocalizationStatus
+        self.subscribe(PoseWithCovarianceStamped, "localization/map_pose", self._map.on_pose, qos.RESULT)
+        self.subscribe(status, "localization/status", self._map.on_status, qos.RESULT)
+        self.subscribe(PoseWithCovarianceStamped, "localization/cross_view_pose", self._cross_view.on_pose, qos.RESULT)
+        self.subscribe(status, "localization/cross_view_status", self._cross_view.on_status, qos.RESULT)
         self.subscribe(PoseWithCovarianceStamped, "localization/pose", self._on_pose, qos.RESULT)
-        self.subscribe(self._messages.LocalizationStatus, "localization/state", self._on_state, qos.LATCHED)
+        self.subscribe(status, "localization/state", self._on_state, qos.LATCHED)
         if self.params.overlays:
             self.subscribe(Image, "localization/matches_image", self._on_overlay, qos.image_qos(depth=5))
 
@@ -77,13 +116,6 @@ class Recorder(NodeBase):
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._arrived_s[conversions.ns_from_stamp(message.header.stamp)] = time.perf_counter()
-
-    def _on_map_pose(self, message: PoseWithCovarianceStamped) -> None:
-        estimate = conversions.estimate_from_message(message, "map_localizer")
-        self._estimates[estimate.stamp_ns] = estimate
-
-    def _on_status(self, message: Any) -> None:
-        self._statuses[conversions.ns_from_stamp(message.header.stamp)] = (message, time.perf_counter())
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         estimate = conversions.estimate_from_message(message, "pose_fusion")
@@ -102,13 +134,19 @@ class Recorder(NodeBase):
     # --- results
 
     def _write(self) -> None:
-        frames = [frame for stamp_ns in sorted(self._statuses) if (frame := self._frame(stamp_ns)) is not None]
+        frames, queries = self._map.frames(self._arrived_s), self._cross_view.frames(self._arrived_s)
         images = len(self._arrived_s)
         settings: dict[str, str | int | float] = {"images sent": images, "images that newer ones replaced": max(images - len(frames), 0)}
         self._write_one("localized", frames, settings)
+        if queries:
+            self._write_one("cross_view", queries, {"images sent": images})
+        else:
+            for suffix in ("json", "tum"):
+                (self._folder / f"cross_view.{suffix}").unlink(missing_ok=True)
         fused = [FrameResult(f"pose {stamp_ns}", stamp_ns, None, self._fused[stamp_ns]) for stamp_ns in sorted(self._fused)]
         self._write_one("fused", fused, dict(self._states))
-        self.get_logger().info(f"{self._folder}: {len(frames)} images of {images}, {len(fused)} fused poses")
+        asked = f", {len(queries)} queries over tiles" if queries else ""
+        self.get_logger().info(f"{self._folder}: {len(frames)} images of {images}{asked}, {len(fused)} fused poses")
 
     def _write_one(self, name: str, frames: list[FrameResult], settings: dict[str, str | int | float]) -> None:
         Evaluation(f"{name} poses of the nodes", tuple(frames), np.zeros((0, 3)), settings).write_json(self._folder / f"{name}.json")
@@ -116,24 +154,8 @@ class Recorder(NodeBase):
         stamps = np.array([estimate.stamp_ns for estimate in posed], dtype=np.int64)
         write_tum(self._folder / f"{name}.tum", Trajectory(stamps, tuple(estimate.map_from_base for estimate in posed)))
 
-    def _frame(self, stamp_ns: int) -> FrameResult | None:
-        """One image; None when its pose is still on the way."""
-        status, heard_s = self._statuses[stamp_ns]
-        result: PoseEstimate | Rejection
-        if not status.accepted:
-            result = Rejection(stamp_ns, _reason(status.rejection_reason), status.rejection_detail)
-        elif stamp_ns in self._estimates:
-            heard = self._estimates[stamp_ns]
-            result = PoseEstimate(stamp_ns, heard.map_from_base, heard.covariance, int(status.num_inliers), heard.source)
-        else:
-            return None
-        stage_s = {name: float(seconds) for name, seconds in zip(status.stage_names, status.stage_times_s, strict=False)}
-        if stamp_ns in self._arrived_s:  # what is left is the way through DDS, decoding, and waiting for the image before
-            stage_s["transport"] = max(heard_s - self._arrived_s[stamp_ns] - sum(stage_s.values()), 0.0)
-        return FrameResult(f"image {stamp_ns}", stamp_ns, None, result, int(status.num_matches), stage_s)
-
     def _diagnose(self) -> Report:
-        return Report(Level.OK, f"recording to {self.params.out}", {"images": len(getattr(self, "_statuses", ()))})
+        return Report(Level.OK, f"recording to {self.params.out}", {"images": len(self._map.statuses) if hasattr(self, "_map") else 0})
 
 
 def _reason(text: str) -> RejectionReason:
