@@ -91,12 +91,14 @@ class BeliefGrid:
         return np.stack([_moved_by(layer, -offset) for layer, offset in zip(field, self.offset, strict=True)])
 
     def crop(self, keep: NDArray[np.bool_]) -> None:
-        """Forgets the mass where a mask of the box is False, and the rows and columns that then are empty."""
+        """Forgets the mass where a mask of the box is False, and the rows and columns that then are empty, but for one around the rest."""
         self.mass *= keep
         rows, columns = np.flatnonzero(keep.any(axis=1)), np.flatnonzero(keep.any(axis=0))
-        if len(rows) and (len(rows), len(columns)) != keep.shape:
-            self.mass = np.ascontiguousarray(self.mass[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-            self.top, self.left = self.top + int(rows[0]), self.left + int(columns[0])
+        if not len(rows):
+            return
+        top, left = max(rows[0] - 1, 0), max(columns[0] - 1, 0)
+        self.mass = np.ascontiguousarray(self.mass[:, top : rows[-1] + 2, left : columns[-1] + 2])
+        self.top, self.left = self.top + int(top), self.left + int(left)
 
     def expand(self) -> None:
         """Holds all cells again."""

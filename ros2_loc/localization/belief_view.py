@@ -124,6 +124,14 @@ def moments(mass: FloatArray, east_m: Array, north_m: Array, heading_rad: Array)
     return mean, np.array([[ee, en, eh], [en, nn, nh], [eh, nh, hh]]) / total, total
 
 
+def density(east_m: Array, north_m: Array, mean_m: Array, covariance: Array) -> FloatArray:
+    """(H, rows, columns) float32 of a normal distribution (2,), (2, 2) at (H, columns) east and (H, rows) north, per m^2."""
+    inverse = np.linalg.inv(covariance)
+    de, dn = (east_m - mean_m[0])[:, None, :], (north_m - mean_m[1])[:, :, None]
+    squared = inverse[0, 0] * de**2 + 2.0 * inverse[0, 1] * de * dn + inverse[1, 1] * dn**2
+    return (np.exp(-0.5 * squared) / (2.0 * np.pi * np.sqrt(np.linalg.det(covariance)))).astype(np.float32)
+
+
 def entropy(mass: FloatArray, elsewhere: float, cells: int) -> float:
     """Entropy in nats of a mass of any shape, and of a rest that is spread over so many cells."""
     held = mass[mass > 0].astype(np.float64)

@@ -72,8 +72,9 @@ def sample_scores(
         offset_rad = truth.yaw_rad - query[0].odom_from_base.yaw_rad
         descriptor = encoder.describe([f.features for f in query], video_poses(query, offset_rad, video.use_tilt))
         scores = match_tiles(descriptor, tiles.descriptors.features, tiles.descriptors.uncertainty)
-        z = cells.scores_of(standardized(scores, *background(scores)), np.arange(len(tiles)), (0, 0, *cells.shape))[0]
-        rows.append(_at(np.where(cells.covered, z, np.nan), cells, truth.translation[:2] + offsets))
+        field = cells.scores_of(cells.arranged(scores, np.arange(len(tiles))), cells.cells_in((0, 0, *cells.shape)))[0]
+        z = np.where(cells.covered, standardized(field, *background(field[cells.covered])), np.nan)
+        rows.append(_at(z, cells, truth.translation[:2] + offsets))
     table = np.array(rows).reshape(len(rows), len(offsets)).T
     table = table[:, np.isfinite(table[0])]
     if not table.size:

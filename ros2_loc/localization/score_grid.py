@@ -50,37 +50,29 @@ class ScoreGrid:
         east_m, north_m = np.asarray(east_m, dtype=np.float64), np.asarray(north_m, dtype=np.float64)
         return (self.north_m - north_m) / self.metres_per_cell - 0.5, (east_m - self.west_m) / self.metres_per_cell - 0.5
 
-    def tiles_of(self, mask: NDArray[np.bool_], top: int, left: int) -> IntArray:
-        """Ids of the tiles that cover any True cell of a mask whose upper left cell is (top, left)."""
-        rows, columns = np.nonzero(mask)
-        cells = (rows + top) * self.shape[1] + columns + left
-        if len(cells) == self.shape[0] * self.shape[1]:
-            return np.arange(self.num_tiles)
+    def cells_in(self, box: tuple[int, int, int, int]) -> IntArray:
+        """(rows, columns) indices of the cells in a box: top, left, rows, columns."""
+        top, left, rows, columns = box
+        return np.arange(top, top + rows)[:, None] * self.shape[1] + np.arange(left, left + columns)
+
+    def tiles_of(self, cells: IntArray) -> IntArray:
+        """Ids of the tiles that cover any of these cells (N,)."""
         touched = np.zeros(self.num_tiles, dtype=bool)
         touched[self._weights[cells].indices // self.num_shifts**2] = True
         return np.flatnonzero(touched)
 
-    def scores_of(self, scores: FloatArray, tile_ids: IntArray, box: tuple[int, int, int, int]) -> FloatArray:
-        """Scores of the cells in a box.
-
-        Args:
-            scores: (Q, M, K, K) of Q headings and M tiles, 0 standing for "nothing is known".
-            tile_ids: (M,) of these tiles; the others count as 0.
-            box: top, left, rows, columns of the cells.
-
-        Returns:
-            (Q, rows, columns) float32, 0 where no tile covers the cell.
-        """
-        top, left, rows, columns = box
+    def arranged(self, scores: FloatArray, tile_ids: IntArray) -> FloatArray:
+        """Scores (Q, M, K, K) of Q headings and M tiles (M,) as `scores_of` takes them; all other tiles have 0."""
         shifts = self.num_shifts**2
         dense = np.zeros((self.num_tiles, shifts, len(scores)), dtype=np.float32)
         dense[tile_ids] = np.moveaxis(scores.reshape(len(scores), len(tile_ids), shifts), 0, 2)
-        weights = self._weights
-        if (rows, columns) != self.shape:
-            cells = (np.arange(top, top + rows)[:, None] * self.shape[1] + np.arange(left, left + columns)).ravel()
-            weights = weights[cells]
-        result = weights @ dense.reshape(self.num_tiles * shifts, len(scores))
-        return np.ascontiguousarray(result.T).reshape(len(scores), rows, columns)
+        return dense.reshape(self.num_tiles * shifts, len(scores))
+
+    def scores_of(self, arranged: FloatArray, cells: IntArray) -> FloatArray:
+        """(Q, ...) float32 scores of cells (...), 0 where no tile covers them."""
+        every = cells.size == self.shape[0] * self.shape[1]
+        result = (self._weights if every else self._weights[cells.ravel()]) @ arranged
+        return np.ascontiguousarray(result.T).reshape(arranged.shape[1], *cells.shape)
 
     def _matrix(self, centres_m: Array, grid: OverheadGrid) -> csr_array:
         """(cells, T K K) float32; each row sums up to 1, or is empty."""

@@ -19,7 +19,7 @@ from ros2_loc.core.pose import largest_sigma
 from ros2_loc.core.types import RejectionReason
 from ros2_loc.errors import DataError
 from ros2_loc.localization.belief_grid import BeliefGrid
-from ros2_loc.localization.belief_view import BeliefView, Mode, Position, Undecided, entropy, label_modes, moments
+from ros2_loc.localization.belief_view import BeliefView, Mode, Position, Undecided, density, entropy, label_modes, moments
 from ros2_loc.localization.score_grid import ScoreGrid, between_headings
 from ros2_loc.localization.tile_likelihood import TileLikelihood, background, standardized
 
@@ -30,6 +30,7 @@ IntArray = NDArray[np.int64]
 _EXCHANGE_SHARE = 0.05  # between headings: collected until it is worth the work
 _CONTRADICTED_NATS = -2.0  # by one query
 _UNSUPPORTED_NATS = -0.5  # in the mean; a belief that is spread widely stays near 0, whatever the scores
+_BACKGROUND_MAX = 4000
 _LOST_SIGMA_M = 100.0  # a motion less certain than this leaves nothing of a belief
 
 
@@ -55,10 +56,10 @@ class TileFilter:
             position, and leaks to elsewhere at this rate; once half is there, that is spread over all tiles and the search starts anew.
         search_all_above: tiles without belief are scored too while the probability of elsewhere is above this.
         fold_mass: cells that together hold less than this go to elsewhere, and their tiles are scored no longer.
-        background_tiles: so many tiles without belief are scored too, to know what a wrong tile scores.
+        background_cells: so many cells without belief are scored too, to know what a wrong place scores.
         min_mass, max_sigma_m: a mode is a position when it has so much of the belief and is no wider than this.
         fix_outlier_share: share of fixes and of initial poses that are wrong altogether.
-        seed: of the choice of background tiles.
+        seed: of the choice of background cells.
         """
 
         metres_per_cell: float = 2.0
@@ -79,7 +80,7 @@ class TileFilter:
         leave_per_m_unsupported: float = 0.03
         search_all_above: float = 0.01
         fold_mass: float = 1e-4
-        background_tiles: int = 256
+        background_cells: int = 100
         min_mass: float = 0.97
         max_sigma_m: float = 8.0
         fix_outlier_share: float = 0.05
@@ -113,6 +114,7 @@ class TileFilter:
         prior = np.exp(-0.5 * (self.heading_errors_rad / np.radians(config.heading_sigma_deg)) ** 2)
         self._heading_prior: FloatArray = (prior / prior.sum()).astype(np.float32)
         self._covered_cells = int(self._cells.covered.sum())
+        self._background: IntArray = np.zeros(0, dtype=np.int64)
         self._random = np.random.default_rng(config.seed)
         self.reset()
 
@@ -130,12 +132,9 @@ class TileFilter:
         Raises:
             DataError: the position is off the tiles, or the covariance is none.
         """
+        checked = self._checked(position_m, covariance)
         self.reset()
-        self.weigh(position_m, covariance)
-        self._elsewhere = self.config.fix_outlier_share
-        inside = self._grid.total
-        self._grid.mass *= np.float32((1.0 - self._elsewhere) / inside)
-        self._fold()
+        self.weigh(*checked)
 
     def weigh(self, position_m: ArrayLike, covariance: ArrayLike) -> None:
         """Takes a measured position (2,) m with a covariance (2, 2) m^2 (a fix) into account.
@@ -143,20 +142,14 @@ class TileFilter:
         Raises:
             DataError: the position is off the tiles, or the covariance is none.
         """
-        position, spread = np.asarray(position_m, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
-        if not self.covers(position):
-            raise DataError(f"position {position[0]:.0f} m east, {position[1]:.0f} m north lies off the tiles: build tiles that cover it")
-        if spread.shape != (2, 2) or not np.isfinite(spread).all() or np.linalg.eigvalsh(spread).min() <= 0:
-            raise DataError(f"a position needs a positive definite covariance (2, 2) m^2, got {spread.tolist()}")
+        position, spread = self._checked(position_m, covariance)
         spread = spread + np.eye(2) * self.config.metres_per_cell**2 / 12.0
         outliers = self.config.fix_outlier_share
+        self._spread_elsewhere(1.0 - outliers)  # who measures a position on the tiles is on the tiles, or the measurement is an outlier
         area_m2 = self._covered_cells * self.config.metres_per_cell**2
-        east, north = self._positions()
-        delta = np.stack(np.broadcast_arrays(east[:, None, :] - position[0], north[:, :, None] - position[1]), axis=-1)
-        squared = np.einsum("...i,ij,...j->...", delta, np.linalg.inv(spread), delta)
-        density = np.exp(-0.5 * squared) / (2.0 * np.pi * np.sqrt(np.linalg.det(spread)))
-        self._grid.mass *= ((1.0 - outliers) * density * area_m2 + outliers).astype(np.float32)
+        self._grid.mass *= (1.0 - outliers) * area_m2 * density(*self._positions(), position, spread) + np.float32(outliers)
         self._normalize()
+        self._fold()
 
     def predict(self, displacement_m: ArrayLike, covariance: ArrayLike, seconds: float) -> None:
         """Moves the belief.
@@ -186,10 +179,14 @@ class TileFilter:
 
     def tiles_to_score(self) -> IntArray:
         """(M,) ids of the tiles that the next query must be compared with: those with belief, and some others for the background."""
-        believed = self._believed_tiles()
-        others = np.setdiff1d(np.arange(self._cells.num_tiles), believed, assume_unique=True)
-        count = min(self.config.background_tiles, len(others))
-        return np.union1d(believed, self._random.choice(others, count, replace=False))
+        covered = np.flatnonzero(self._cells.covered)
+        believed = self._cells.cells_in(self._grid.box)[self._grid.mass.max(axis=0) > 0]
+        if len(believed) > 0.5 * len(covered):
+            self._background = self._random.choice(covered, min(_BACKGROUND_MAX, len(covered)), replace=False)
+            return np.arange(self._cells.num_tiles)
+        others = np.setdiff1d(covered, believed, assume_unique=True)
+        self._background = self._random.choice(others, min(self.config.background_cells, len(others)), replace=False)
+        return self._cells.tiles_of(np.concatenate([believed, self._background]))
 
     def headings_to_score(self) -> Array:
         """(Q,) rad, ascending: heading errors under which the next query must be compared."""
@@ -204,7 +201,7 @@ class TileFilter:
 
         Args:
             scores: (Q, M, K, K) similarity under Q headings with M tiles at K x K shifts.
-            tile_ids: (M,) of `tiles_to_score`.
+            tile_ids: (M,) of `tiles_to_score`, just asked.
             heading_errors_rad: (Q,) of `headings_to_score`.
             with_odometry: the way since the last query says how much of it is new; else the time.
 
@@ -217,10 +214,11 @@ class TileFilter:
         if not np.isfinite(scores).all():
             raise DataError("the encoder's scores are not finite: are its weights, or the tiles' descriptors, damaged?")
         ids = np.asarray(tile_ids, dtype=np.int64)
-        z = standardized(scores, *self._background(scores, ids))
-        cells = self._cells.scores_of(z, ids, self._grid.box)
-        cells = between_headings(cells, np.asarray(heading_errors_rad), self.heading_errors_rad)
-        ratio = self.config.likelihood.log_ratio(self._grid.sampled(cells))
+        arranged = self._cells.arranged(scores - scores.mean(), ids)  # what is not scored is then as good as any
+        mean, sigma = background(self._cells.scores_of(arranged, self._background))
+        z = standardized(self._cells.scores_of(arranged, self._cells.cells_in(self._grid.box)), mean, sigma)
+        z = between_headings(z, np.asarray(heading_errors_rad), self.heading_errors_rad)
+        ratio = self.config.likelihood.log_ratio(self._grid.sampled(z))
         ratio *= self._cells.covered[self._window]
         inside = max(self._grid.total, 1e-30)
         evidence = float(np.log(np.einsum("hrc,hrc->", self._grid.mass, np.exp(ratio), dtype=np.float64) / inside + 1e-30))
@@ -319,6 +317,14 @@ class TileFilter:
         north = self._cells.north_m - (top + np.arange(rows) + 0.5 + offset[:, :1]) * self.config.metres_per_cell
         return east, north
 
+    def _checked(self, position_m: ArrayLike, covariance: ArrayLike) -> tuple[Array, Array]:
+        position, spread = np.asarray(position_m, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
+        if not self.covers(position):
+            raise DataError(f"position {position[0]:.0f} m east, {position[1]:.0f} m north lies off the tiles: build tiles that cover it")
+        if spread.shape != (2, 2) or not np.isfinite(spread).all() or np.linalg.eigvalsh(spread).min() <= 0:
+            raise DataError(f"a position needs a positive definite covariance (2, 2) m^2, got {spread.tolist()}")
+        return position, spread
+
     def _add_everywhere(self, mass: float) -> None:
         """Spreads mass over all covered cells; all cells must be held."""
         share = (mass / self._covered_cells) * self._heading_prior
@@ -341,22 +347,21 @@ class TileFilter:
     def _exchange_with_elsewhere(self, way_m: float) -> None:
         config = self.config
         if self.elsewhere > config.search_all_above:
-            self._grid.expand()
-            returning = (1.0 - np.exp(-config.return_per_m * way_m)) * self.elsewhere
-            self._elsewhere *= 1.0 - returning / self.elsewhere
-            self._left *= 1.0 - returning / max(returning, self.elsewhere)
-            self._add_everywhere(returning)
+            self._spread_elsewhere(-float(np.expm1(-config.return_per_m * way_m)))
         leaving = -np.expm1(-(config.leave_per_m_unsupported if self._is_unsupported else config.leave_per_m) * way_m)
         self._elsewhere += leaving * self._grid.total
         self._grid.mass *= np.float32(1.0 - leaving)
 
     def _search_anew(self) -> None:
         """What is elsewhere may be anywhere on the tiles; to most of these places the next query is all new."""
-        stays = self.config.elsewhere_prior * self.elsewhere
+        self._spread_elsewhere(1.0 - self.config.elsewhere_prior)
+        self._support, self._since_update_m, self._since_update_s = 0.0, np.inf, np.inf
+
+    def _spread_elsewhere(self, share: float) -> None:
+        """Brings a share of what is elsewhere back, to anywhere on the tiles."""
         self._grid.expand()
-        self._add_everywhere(self.elsewhere - stays)
-        self._elsewhere, self._left, self._support = stays, 0.0, 0.0
-        self._since_update_m, self._since_update_s = np.inf, np.inf
+        self._add_everywhere(share * self.elsewhere)
+        self._elsewhere, self._left = (1.0 - share) * self._elsewhere, (1.0 - share) * self._left
 
     def _normalize(self) -> None:
         total = self._grid.total + self.elsewhere
@@ -375,17 +380,6 @@ class TileFilter:
         before = self._grid.total
         self._grid.crop(keep)
         self._elsewhere += max(before - self._grid.total, 0.0)
-
-    def _believed_tiles(self) -> IntArray:
-        held = self._grid.mass.max(axis=0) > 0
-        if held.sum() > 0.5 * self._covered_cells:
-            return np.arange(self._cells.num_tiles)
-        return self._cells.tiles_of(held, self._grid.top, self._grid.left)
-
-    def _background(self, scores: FloatArray, ids: IntArray) -> tuple[float, float]:
-        """Of the tiles without belief; where they are few, of all, among which the true one is one of many."""
-        wrong = ~np.isin(ids, self._believed_tiles())
-        return background(scores[:, wrong] if wrong.mean() > 0.2 else scores)
 
     def _exponent(self, with_odometry: bool) -> float:
         """Share of a query that is new evidence."""

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
-from scipy.special import logsumexp
+from scipy.optimize import brentq
 
 from ros2_loc.errors import DataError
 
 FloatArray = NDArray[np.float32]
 
 _SIGMA_MIN = 1e-6
-_BACKGROUND_MAX = 100_000  # more of them say nothing new
+_BACKGROUND_MAX, _FITTED_MAX = 100_000, 20_000  # more of them say nothing new
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,8 @@ class TileLikelihood:
 
     def log_ratio(self, z: ArrayLike) -> FloatArray:
         """Logarithm of the likelihood ratio of standardized scores, any shape, float32."""
-        exponent = (np.asarray(z, dtype=np.float32) - np.float32(self.neutral)) * np.float32(1.0 / self.temperature)
+        exponent = np.subtract(z, self.neutral, dtype=np.float32, out=np.empty(np.shape(z), dtype=np.float32))
+        exponent *= np.float32(1.0 / self.temperature)
         np.minimum(exponent, np.float32(self.max_log_ratio), out=exponent)
         np.exp(exponent, out=exponent)
         exponent *= np.float32(1.0 - self.outlier_share)
@@ -84,14 +84,26 @@ def fit_likelihood(z_at_truth: ArrayLike, z_elsewhere: ArrayLike, max_log_ratio:
     if min(len(truth), len(other)) < 20 or not (np.isfinite(truth).all() and np.isfinite(other).all()):
         raise DataError(f"a likelihood needs 20 finite scores at the truth and elsewhere, got {len(truth)} and {len(other)}")
 
-    def model(parameters: NDArray[np.float64]) -> TileLikelihood:
-        temperature = float(np.exp(np.clip(parameters[0], -4.0, 4.0)))
-        neutral = temperature * float(logsumexp(other / temperature) - np.log(len(other)))
-        share = float(1.0 / (1.0 + np.exp(-np.clip(parameters[1], -6.0, 6.0))))
-        return TileLikelihood(temperature, neutral, share, max_log_ratio)
+    other = other[:: max(len(other) // _FITTED_MAX, 1)]
+    temperatures, shares = np.geomspace(0.05, 5.0, 50), np.geomspace(0.01, 0.95, 50)
+    candidates = []
+    for temperature in temperatures:
+        neutral = _neutral(other, temperature, max_log_ratio)
+        ratio = np.exp(np.minimum((truth - neutral) / temperature, max_log_ratio))
+        gains = np.log((1.0 - shares[:, None]) * ratio + shares[:, None]).mean(axis=1)
+        best = int(gains.argmax())
+        candidates.append((float(gains[best]), TileLikelihood(float(temperature), neutral, float(shares[best]), max_log_ratio)))
+    return max(candidates, key=lambda c: c[0])[1]
 
-    best = minimize(lambda p: -float(model(p).log_ratio(truth).mean()), np.array([0.0, -2.0]), method="Nelder-Mead")
-    return model(best.x)
+
+def _neutral(other: NDArray[np.float64], temperature: float, max_log_ratio: float) -> float:
+    """Where the mean over wrong positions of the exponential, cut off at the largest ratio, is 1."""
+
+    def excess(neutral: float) -> float:
+        return float(np.exp(np.minimum((other - neutral) / temperature, max_log_ratio)).mean()) - 1.0
+
+    low = float(other.min())
+    return float(brentq(excess, low - 1.0, max(float(other.max()), low) + 1.0, xtol=1e-4))
 
 
 def fit_independent_m(z: ArrayLike, way_m: float) -> float:
