@@ -32,6 +32,8 @@ from ros2_loc.training.processes import Processes
 Batch = dict[str, Tensor]
 Validate = Callable[[], dict[str, float]]
 
+CHECKPOINT = "last.pt"
+
 
 class Batches(Protocol):
     """Where batches come from: the same number gives the same batch, in whichever process it is asked for."""
@@ -104,7 +106,7 @@ class TrainingLoop:
     @property
     def checkpoint(self) -> Path:
         """The file to resume from."""
-        return self.folder / "last.pt"
+        return self.folder / CHECKPOINT
 
     @property
     def total_steps(self) -> int:

@@ -17,7 +17,7 @@ from ros2_loc.training.cross_view_batches import CrossViewBatches
 from ros2_loc.training.cross_view_objective import CrossViewObjective
 from ros2_loc.training.cross_view_validation import CrossViewValidation
 from ros2_loc.training.drives import CachedDrive, Progress
-from ros2_loc.training.loop import TrainingLoop
+from ros2_loc.training.loop import CHECKPOINT, TrainingLoop
 from ros2_loc.training.processes import Processes, processes
 from ros2_loc.training.recipes import CvlnetRecipe, load_recipe, save_recipe
 
@@ -65,16 +65,18 @@ def train_cvlnet(
         KeyboardInterrupt: Ctrl-C, with a checkpoint to resume from.
         Ros2LocError: anything else, in one line.
     """
-    if not resume and (folder / RECIPE).exists():
+    begun = (folder / CHECKPOINT).exists() or (folder / WEIGHTS).exists()
+    if begun and not resume:
         raise ConfigError(f"{folder}: holds a training already: go on with --resume, or choose another --out")
     with processes(device) as group:
-        train, validate = drives_of(source(recipe), group, render_workers, show_progress)
-        network = _start(recipe)
-        loop = _loop(recipe, network, train, validate, folder, group, source_name, show_progress)
-        if resume:
-            loop.resume()
+        given = source(recipe)
         if group.is_first:
             save_recipe(recipe, folder / RECIPE)
+        train, validate = drives_of(given, group, render_workers, show_progress)
+        network = _start(recipe)
+        loop = _loop(recipe, network, train, validate, folder, group, source_name, show_progress)
+        if begun:
+            loop.resume()
         done = loop.run()
     return Trained(folder / WEIGHTS, done.best_step, recipe.loop.monitor, done.best)
 

@@ -82,6 +82,18 @@ def test_training_longer_goes_on_with_the_stored_recipe(train: Callable, tmp_pat
         resumed_recipe(tmp_path / "other", [])
 
 
+def test_a_training_stopped_before_its_first_step_can_be_resumed(train: Callable, flat_drives: Callable, tmp_path: Path) -> None:
+    def interrupted(_: object) -> Flat:
+        source = Flat(flat_drives)
+        source.drives = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+        return source
+
+    with pytest.raises(KeyboardInterrupt):
+        train_cvlnet(TINY, interrupted, tmp_path, device="cpu")
+    short = resumed_recipe(tmp_path, ["loop.epochs=1"])
+    assert train(short, tmp_path, resume=True).best_step == 3
+
+
 def test_every_loss_reaches_every_weight(flat_drives: Callable[..., list[CachedDrive]]) -> None:
     config = CrossViewObjective.Config(triplet=1.0, info_nce=1.0, shift=1.0, place=1.0)
     batch = CrossViewBatches(TINY.samples, NETWORK.grid, NETWORK.tile_px, flat_drives(2)).batch(0)
