@@ -57,7 +57,15 @@ class WeightFile:
     preprocessing: str
 
 
-TABLE: dict[str, WeightFile] = {}
+TABLE: dict[str, WeightFile] = {
+    "small": WeightFile(
+        file="cvlnet_small.safetensors",
+        source="ros2-loc train cvlnet --data town --recipe small",
+        sha256="0437b67f2d56ea6920dc3eae4227f89a87040b8f6798c74b40864e573862cb61",
+        licence="Apache-2.0",
+        preprocessing="RGB in 0..1; frames as the level view, tiles north up",
+    ),
+}
 
 
 def locate(name_or_path: str | Path) -> Path:
