@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ros2_loc.mapping.tile_database import TileDatabase
 
 EXAMPLE = "ros2-loc tiles build orthophoto.tif --out city_tiles --map city_map\n  ros2-loc tiles check city_tiles"
+_LONG_CRS = 60
 _BUILD = (
     "ros2-loc tiles build orthophoto_1.tif orthophoto_2.tif --out city_tiles --map city_map\n"
     "  ros2-loc tiles build drawing.png --crs EPSG:25832 --out site_tiles --origin 48.982 8.390 115\n"
@@ -192,7 +193,9 @@ def _descriptors(tiles: TileDatabase) -> str:
 
 def _source(source: dict[str, Any]) -> str:
     zoom = f", zoom {source['zoom']}, {source['tiles']} tiles, {source['missing_tiles']} missing" if "zoom" in source else ""
-    return f"{source.get('kind', '?')} {source.get('name', '?')}" + (f" ({source['crs']}{zoom})" if "crs" in source else "")
+    crs = str(source.get("crs", ""))
+    crs = crs if len(crs) < _LONG_CRS else f"{crs[:_LONG_CRS]}..."
+    return f"{source.get('kind', '?')} {source.get('name', '?')}" + (f" ({crs}{zoom})" if crs else "")
 
 
 def _attribution(provenance: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ Bounds = tuple[float, float, float, float]
 
 _STYLE: Any = {"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.0, "text.color": hex_color(INK)}
 _DPI = 110
+_MANY = 1500  # squares whose edges would hide the picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,8 +91,9 @@ def draw_coverage(
         axes.imshow(background, extent=(west, east, south, north), interpolation="antialiased")
         side = 0.86 * spacing_m
         squares = [Rectangle((e - side / 2, n - side / 2), side, side) for e, n in centres_m]
-        fill, edge = ((*(v / 255 for v in BLUE), alpha) for alpha in (0.22, 0.6))
-        axes.add_collection(PatchCollection(squares, facecolor=fill, edgecolor=edge, lw=0.3))
+        blue = tuple(v / 255 for v in BLUE)
+        edge_pt = 0.4 if len(centres_m) < _MANY else 0.0
+        axes.add_collection(PatchCollection(squares, facecolor=(*blue, 0.16), edgecolor=(*blue, 0.6), lw=edge_pt))
         if place_m is not None:
             axes.plot(*place_m, "o", mfc="none", color=hex_color(RED), ms=11, mew=2)
         axes.set(xlim=(west, east), ylim=(south, north), xlabel="east [m]", ylabel="north [m]")

@@ -32,7 +32,7 @@ def test_commands_can_be_called(page: Path) -> None:
         if words == ["..."] or verb not in VERBS:
             assert verb == "..." or verb in VERBS, command
             continue
-        if verb in ("map", "convert", "evaluate") and len(words) == 1:
+        if verb in ("map", "tiles", "convert", "evaluate") and len(words) == 1:
             continue  # named, not called
         arguments = parser_of(verb).parse_args(words)
         if verb == "run" and arguments.arguments:

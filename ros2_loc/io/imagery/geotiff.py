@@ -21,6 +21,7 @@ from ros2_loc.core.geodesy import SEMI_MAJOR_AXIS_M, GeoOrigin
 from ros2_loc.errors import DataError
 
 BLOCK_PX = 512
+_CACHE_MB = 256  # while a mosaic is drawn; GDAL itself would keep all of it, up to a twentieth of the memory
 Bytes = NDArray[np.uint8]
 
 
@@ -67,10 +68,11 @@ def geotiff_writer(
         "sparse_ok": True,
     }
     try:
-        with rasterio.open(path, "w", **profile) as dataset:
-            dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
-            yield GeoTiffWriter(dataset)
-        _add_overviews(path, max(size_px))
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
+            with rasterio.open(path, "w", **profile) as dataset:
+                dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+                yield GeoTiffWriter(dataset)
+            _add_overviews(path, max(size_px))
     except RasterioError as error:
         raise DataError(f"{path}: can't be written ({_first_line(error)}): is the disk full?") from error
 
