@@ -24,13 +24,14 @@ class HeadingBuffer:
         """
         self._window_ns, self._max_sigma_rad = round(window_s * 1e9), max_sigma_rad
         self._samples: list[tuple[int, float]] = []
+        self._differences: dict[int, float] = {}  # to the odometry, of the samples that it covers
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def clear(self) -> None:
         """Forgets all headings."""
-        self._samples = []
+        self._samples, self._differences = [], {}
 
     def add(self, stamp_ns: int, yaw_rad: float, sigma_rad: float) -> bool:
         """Takes a heading; False: its error is too large for the range that the filter searches.
@@ -45,7 +46,9 @@ class HeadingBuffer:
         newest = self._samples[-1][0] if self._samples else None
         if newest is None or stamp_ns < newest or stamp_ns - newest >= _EVERY_NS:
             insort(self._samples, (stamp_ns, yaw_rad))
-            self._samples = [s for s in self._samples if s[0] >= self._samples[-1][0] - 2 * self._window_ns]
+            oldest = self._samples[-1][0] - 2 * self._window_ns
+            self._samples = [s for s in self._samples if s[0] >= oldest]
+            self._differences = {stamp: d for stamp, d in self._differences.items() if stamp >= oldest}
         return True
 
     def offset_rad(self, stamp_ns: int, odometry: OdometryBuffer) -> float | None:
@@ -55,8 +58,17 @@ class HeadingBuffer:
             return None
         if not len(odometry):
             return min(near, key=lambda s: abs(s[0] - stamp_ns))[1]
-        differences = np.array([yaw - odometry_yaw_rad(odometry, stamp) for stamp, yaw in near])
+        differences = np.array([self._difference_rad(stamp, yaw, odometry) for stamp, yaw in near])
         return math.atan2(float(np.sin(differences).mean()), float(np.cos(differences).mean()))
+
+    def _difference_rad(self, stamp_ns: int, yaw_rad: float, odometry: OdometryBuffer) -> float:
+        known = self._differences.get(stamp_ns)
+        if known is not None:
+            return known
+        difference = yaw_rad - odometry_yaw_rad(odometry, stamp_ns)
+        if stamp_ns <= (odometry.newest_ns or 0):
+            self._differences[stamp_ns] = difference
+        return difference
 
 
 def odometry_yaw_rad(odometry: OdometryBuffer, stamp_ns: int) -> float:
