@@ -54,6 +54,8 @@ def _add_queries(group: Any) -> None:
 
 def _add_filter(group: Any) -> None:
     group.add_argument("--filter", action="store_true", help="run the Bayes filter from anywhere in the area, instead of single shots")
+    text = "print the pipeline lines that fit the scores of these drives, instead of measuring; take drives of other places"
+    group.add_argument("--fit-filter", action="store_true", help=text)
     group.add_argument("--runs", type=int, default=20, metavar="N", help="for each condition (default: 20)")
     group.add_argument("--run-length", type=float, default=205.0, metavar="M", help="way of a run (default: 205 m)")
     group.add_argument("--only-measured", action="store_true", help="leave out the runs with wrong odometry scale and heading bias")
@@ -91,6 +93,8 @@ def run_cross_view(arguments: argparse.Namespace) -> int:
     )
     if arguments.ablation:
         return _ablations(arguments, queries)
+    if arguments.fit_filter:
+        return _fit_filter(arguments, pipeline, section)
     if arguments.filter:
         return _filter(arguments, pipeline, section)
     return _single(arguments, queries, section)
@@ -127,6 +131,18 @@ def _filter(arguments: argparse.Namespace, pipeline: Any, section: dict[str, Any
     return _finish(arguments, evaluation, lambda: {caption: recorder.picture(areas[0])} if recorder.moments else {})
 
 
+def _fit_filter(arguments: argparse.Namespace, pipeline: Any, section: dict[str, Any]) -> int:
+    from ros2_loc.evaluation.cross_view_filter import fitted_filter
+
+    fitted, samples = fitted_filter(_areas(arguments), _encoder(section, arguments.device), pipeline, progress_wanted())
+    likelihood = fitted.likelihood
+    said = {"temperature": likelihood.temperature, "neutral": likelihood.neutral, "outlier_share": likelihood.outlier_share}
+    print(f"from {sum(len(s.at_truth) for s in samples)} queries of {len(samples)} drives; lines for the pipeline:")
+    print(f"filter:\n  independent_m: {fitted.independent_m:.3g}")
+    print(f"  likelihood: {{{', '.join(f'{name}: {value:.3g}' for name, value in said.items())}}}")
+    return 0
+
+
 def _ablations(arguments: argparse.Namespace, queries: Any) -> int:
     from ros2_loc.evaluation.cross_view_ablation import find_models, run_ablation
     from ros2_loc.evaluation.cross_view_records import CrossViewEvaluation
@@ -159,8 +175,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError("--drives: a list of KITTI-CVL needs --kitti-raw DIR, where its drives are")
     if bool(arguments.ablation) != (arguments.models is not None):
         raise ConfigError("--ablation and --models belong together: the tables and the folder with the networks")
-    if arguments.ablation and arguments.filter:
-        raise ConfigError("--filter and --ablation are two evaluations: call them one after the other")
+    if sum([bool(arguments.ablation), arguments.filter, arguments.fit_filter]) > 1:
+        raise ConfigError("--filter, --fit-filter and --ablation are three things: call them one after the other")
 
 
 def _areas(arguments: argparse.Namespace) -> list[Any]:

@@ -20,6 +20,8 @@ from ros2_loc.evaluation.cross_view_records import FilterCondition, FilterRun
 from ros2_loc.localization.belief_view import BeliefView
 from ros2_loc.localization.cross_view_localizer import CrossViewLocalizer
 from ros2_loc.localization.cross_view_pipeline import CrossViewPipelineConfig
+from ros2_loc.localization.filter_calibration import ScoreSample, fit_filter, sample_scores
+from ros2_loc.localization.tile_filter import TileFilter
 from ros2_loc.mapping.tile_database import TileDatabase
 
 
@@ -147,6 +149,24 @@ def filter_runs(
                 bar.update(1)
     bar.close()
     return tuple(FilterCondition(label, tuple(runs)) for label, runs in found.items())
+
+
+def fitted_filter(
+    areas: Sequence[Area], encoder: CrossViewEncoder, pipeline: CrossViewPipelineConfig, show_progress: bool = False
+) -> tuple[TileFilter.Config, tuple[ScoreSample, ...]]:
+    """The pipeline's filter with what the scores of these drives say about it, and the scores of each drive.
+
+    Raises:
+        DataError: an image without odometry, or too few queries.
+    """
+    samples = []
+    for area in areas:
+        tiles = encoded_tiles(area, encoder, show_progress)
+        for drive in tqdm(area.drives, desc=" drives", disable=not show_progress, leave=False, dynamic_ncols=True):
+            sequence = drive.sequence
+            posed = ((sequence.frame(i), pose) for i, pose in enumerate(sequence.map_from_base) if pose is not None)
+            samples.append(sample_scores(posed, tiles, encoder, pipeline.localizer))
+    return fit_filter(samples, pipeline.filter, pipeline.localizer), tuple(samples)
 
 
 def encoded_tiles(area: Area, encoder: CrossViewEncoder, show_progress: bool) -> TileDatabase:

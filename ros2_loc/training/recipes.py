@@ -25,6 +25,7 @@ class CvlnetRecipe:
 
     Attributes:
         towns: of synthetic towns only.
+        begin_with: name or file of weights of the same network, to go on learning in other places; "" begins with random ones.
         trunk: file with ImageNet weights to begin with (see `models.weights.load_trunk`); "" begins with random ones.
         licence: of the weights that come out.
     """
@@ -35,6 +36,7 @@ class CvlnetRecipe:
     validation: CrossViewValidation.Config = field(default_factory=CrossViewValidation.Config)
     loop: TrainingLoop.Config = field(default_factory=TrainingLoop.Config)
     towns: Towns.Config = field(default_factory=Towns.Config)
+    begin_with: str = ""
     trunk: str = ""
     licence: str = "Apache-2.0"
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ros2_loc.config import to_dict
 from ros2_loc.errors import ConfigError
 from ros2_loc.models.cvlnet import CVLNet, random
-from ros2_loc.models.weights import load_trunk, save_model
+from ros2_loc.models.weights import load_cvlnet, load_trunk, save_model
 from ros2_loc.training.cross_view_batches import CrossViewBatches
 from ros2_loc.training.cross_view_objective import CrossViewObjective
 from ros2_loc.training.cross_view_validation import CrossViewValidation
@@ -112,10 +112,21 @@ def drives_of(source: DriveSource, group: Processes, workers: int, show: bool) -
 
 
 def _start(recipe: CvlnetRecipe) -> CVLNet:
+    if recipe.begin_with:
+        return _begun(recipe)
     network = random(recipe.network, recipe.loop.seed)
     if recipe.trunk:
         for backbone in (network.ground_backbone, network.tile_backbone):
             load_trunk(backbone, recipe.trunk)
+    return network
+
+
+def _begun(recipe: CvlnetRecipe) -> CVLNet:
+    network, _ = load_cvlnet(recipe.begin_with)
+    if not isinstance(network, CVLNet) or network.config != recipe.network:
+        raise ConfigError(f"begin_with={recipe.begin_with}: is another network than the recipe's: {network.config}")
+    if recipe.trunk:
+        raise ConfigError("begin_with and trunk: give one of them; the weights of a network hold its trunk")
     return network
 
 

@@ -82,6 +82,16 @@ def test_training_longer_goes_on_with_the_stored_recipe(train: Callable, tmp_pat
         resumed_recipe(tmp_path / "other", [])
 
 
+def test_a_training_goes_on_from_given_weights(train: Callable, tmp_path: Path) -> None:
+    first = train(TINY, tmp_path / "first")
+    small_steps = replace(TINY.loop, epochs=1, steps_per_epoch=1, learning_rate=1e-9, warmup_steps=0)
+    second = train(replace(TINY, begin_with=str(first.weights), loop=small_steps), tmp_path / "second")
+    before, after = (load_model(trained.weights).state_dict() for trained in (first, second))
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+    with pytest.raises(ConfigError, match="another network"):
+        train(replace(TINY, begin_with=str(first.weights), network=replace(NETWORK, channels=16)), tmp_path / "third")
+
+
 def test_a_training_stopped_before_its_first_step_can_be_resumed(train: Callable, flat_drives: Callable, tmp_path: Path) -> None:
     def interrupted(_: object) -> Flat:
         source = Flat(flat_drives)

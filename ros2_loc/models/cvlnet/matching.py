@@ -59,9 +59,9 @@ class UncertaintyNet(nn.Module):
         super().__init__()
         self.convs = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1),
-            nn.ReLU(),
+            nn.LeakyReLU(0.1),  # with plain ones a strong step early in a training left none alive
             nn.Conv2d(channels, channels, 3, padding=2, dilation=2),
-            nn.ReLU(),
+            nn.LeakyReLU(0.1),
             # with an even number of cells the tile's centre is the corner between four of them
             nn.Conv2d(channels, 1, 2 if cells % 2 == 0 else 1),
         )
