@@ -61,7 +61,7 @@ TABLE: dict[str, WeightFile] = {
     "small": WeightFile(
         file="cvlnet_small.safetensors",
         source="ros2-loc train cvlnet --data town --recipe small",
-        sha256="0437b67f2d56ea6920dc3eae4227f89a87040b8f6798c74b40864e573862cb61",
+        sha256="2e5441962e5b0f1faeb320afd95d912cc9116a7cb1f659e7ba45552732da665c",
         licence="Apache-2.0",
         preprocessing="RGB in 0..1; frames as the level view, tiles north up",
     ),
