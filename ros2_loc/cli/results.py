@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ros2_loc.cli.console import length, milliseconds, percent, table
 from ros2_loc.evaluation.metrics import ErrorStatistics, Latency, Nees
 from ros2_loc.evaluation.records import Metrics
+from ros2_loc.evaluation.stretches import Worth
 
 Row = tuple[str, str]
 
@@ -37,6 +38,31 @@ def comparison_table(columns: Mapping[str, Metrics]) -> str:
     found = {name: dict(metrics_rows(metrics)) for name, metrics in columns.items()}
     whats = list(dict.fromkeys(what for rows in found.values() for what in rows))
     return table([(what, *(rows.get(what, "") for rows in found.values())) for what in whats], ("", *columns))
+
+
+def worth_table(stretches: Mapping[str, Mapping[str, Worth]]) -> str:
+    """Localizers side by side, stretch by stretch."""
+    rows: list[tuple[str, ...]] = []
+    for stretch, worths in stretches.items():
+        rows.append((stretch,))
+        rows += [(f"  {name}", *_worth_cells(worth)) for name, worth in worths.items()]
+    header = ("", "answered", "position: median (95 %)", "heading: median (95 %)", "NEES of x, y, heading", "wrong and confident")
+    return table(rows, header)
+
+
+def _worth_cells(worth: Worth) -> tuple[str, ...]:
+    share = percent(worth.answered / worth.asked if worth.asked else None)
+    answered = f"{worth.answered} of {worth.asked} ({share})"
+    if worth.position_m is None or worth.heading_deg is None or worth.nees is None:
+        return answered, "-", "-", "-", "-"
+    position, heading, nees = worth.position_m, worth.heading_deg, worth.nees
+    return (
+        answered,
+        f"{length(position.median)} ({length(position.p95)})",
+        f"{heading.median:.2f} deg ({heading.p95:.2f})",
+        f"{nees.mean:.2f}, {nees.verdict.value} ({nees.lower:.2f} to {nees.upper:.2f})",
+        str(worth.wrong_and_confident),
+    )
 
 
 def error_rows(translation_m: ErrorStatistics | None, rotation_deg: ErrorStatistics | None, name: str) -> list[Row]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ros2_loc.core.types import PoseEstimate
+from ros2_loc.core.pose import Pose
+from ros2_loc.core.types import PoseEstimate, Rejection
 from ros2_loc.io.image_sequence import ImageSequence
+from ros2_loc.localization.cross_view_localizer import CrossViewLocalizer
 from ros2_loc.localization.fusion import FusionState, GateResult, PoseFusion
 from ros2_loc.localization.map_localizer import Localization, MapLocalizer
+from ros2_loc.mapping.shared_frame import in_map
 
 Prior = Literal["fusion", "none"]
 
@@ -25,6 +28,7 @@ class OfflineStep:
         fused: the fused pose at the image's stamp in TRACKING, else None.
         state: of the fusion after this image.
         tracked: a prior was given.
+        over_tiles: of cross-view localization, in the map's frame; None where the tiles were not asked.
     """
 
     index: int
@@ -33,10 +37,30 @@ class OfflineStep:
     fused: PoseEstimate | None
     state: FusionState
     tracked: bool
+    over_tiles: PoseEstimate | Rejection | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OverTiles:
+    """Cross-view localization beside the map.
+
+    Attributes:
+        localizer: a fresh one.
+        headings: (stamp_ns, yaw_rad with 0 = east, sigma_rad), in order of time.
+        map_from_tiles: the tiles' east-north-up frame in that of the map.
+    """
+
+    localizer: CrossViewLocalizer
+    headings: Sequence[tuple[int, float, float]]
+    map_from_tiles: Pose
 
 
 def localize_offline(
-    sequence: ImageSequence, localizer: MapLocalizer, fusion: PoseFusion, prior: Prior = "fusion"
+    sequence: ImageSequence,
+    localizer: MapLocalizer,
+    fusion: PoseFusion,
+    prior: Prior = "fusion",
+    over_tiles: OverTiles | None = None,
 ) -> Iterator[OfflineStep]:
     """Localize the images one after another, as the nodes do, but each one, however long it takes.
 
@@ -45,7 +69,10 @@ def localize_offline(
         localizer: on the map.
         fusion: a fresh one.
         prior: "fusion": in TRACKING places near the predicted pose are tried first; "none": every image from itself alone.
+        over_tiles: satellite tiles are asked as well, and fused.
     """
+    headings = iter(over_tiles.headings if over_tiles else ())
+    heading = next(headings, None)
     for i in range(len(sequence)):
         stamp_ns, odom_from_base = int(sequence.stamps_ns[i]), sequence.odom_from_base[i]
         if odom_from_base is not None:
@@ -55,5 +82,14 @@ def localize_offline(
         localization = localizer.localize(sequence.frame(i), predicted)
         result = localization.result
         gate = fusion.add_estimate(result) if isinstance(result, PoseEstimate) else None
+        found: PoseEstimate | Rejection | None = None
+        if over_tiles is not None:
+            while heading is not None and heading[0] <= stamp_ns:
+                over_tiles.localizer.add_heading(*heading)
+                heading = next(headings, None)
+            found = over_tiles.localizer.localize(sequence.frame(i)).result
+            if isinstance(found, PoseEstimate):
+                found = in_map(found, over_tiles.map_from_tiles)
+                fusion.add_estimate(found)
         fused = fusion.at(stamp_ns) if fusion.state is FusionState.TRACKING else None
-        yield OfflineStep(i, localization, gate, fused, fusion.state, predicted is not None)
+        yield OfflineStep(i, localization, gate, fused, fusion.state, predicted is not None, found)

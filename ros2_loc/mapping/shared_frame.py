@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.spatial import cKDTree
 
 from ros2_loc.core.geodesy import earth_from_enu
-from ros2_loc.core.pose import Pose
+from ros2_loc.core.pose import Pose, transport_to_left
+from ros2_loc.core.types import PoseEstimate
 from ros2_loc.errors import ConfigError
 from ros2_loc.mapping.sparse_map import MapFrame
 from ros2_loc.mapping.tile_database import TileDatabase
@@ -32,3 +35,9 @@ def map_from_tiles(frame: MapFrame, tiles: TileDatabase) -> Pose:
     below = exact.apply(on_tiles * [1.0, 1.0, 0.0])
     rise_m = float(np.median(frame.places_m[:, 2] - below[:, 2]))
     return Pose(exact.rotation, exact.translation + np.array([0.0, 0.0, rise_m]))
+
+
+def in_map(estimate: PoseEstimate, map_from_tiles: Pose) -> PoseEstimate:
+    """A pose that was found in the tiles' frame, in that of the map."""
+    covariance = transport_to_left(Pose(map_from_tiles.rotation, np.zeros(3)), estimate.covariance)
+    return replace(estimate, map_from_base=map_from_tiles @ estimate.map_from_base, covariance=0.5 * (covariance + covariance.T))

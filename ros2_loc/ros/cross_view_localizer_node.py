@@ -23,7 +23,7 @@ from ros2_loc.localization.belief_view import BeliefView
 from ros2_loc.localization.cross_view_localizer import CrossViewLocalizer, CrossViewResult
 from ros2_loc.localization.cross_view_pipeline import load_cross_view_pipeline
 from ros2_loc.localization.fusion import FusionState
-from ros2_loc.mapping.shared_frame import map_from_tiles
+from ros2_loc.mapping.shared_frame import in_map, map_from_tiles
 from ros2_loc.mapping.sparse_map import MapFrame
 from ros2_loc.mapping.tile_database import TileDatabase
 from ros2_loc.ros import conversions, qos
@@ -274,7 +274,7 @@ class CrossViewLocalizerNode(NodeBase):
         p: CrossViewLocalizerParameters = self.params
         rejection = None
         if isinstance(result, PoseEstimate):
-            estimate = self._in_map(result)
+            estimate = in_map(result, self._map_from_tiles)
             self._pose_publisher.publish(conversions.estimate_to_message(estimate, p.map_frame))
             self._fix_publisher.publish(conversions.fix_from_estimate(estimate, *self._georeference, p.base_frame))
         else:
@@ -290,11 +290,6 @@ class CrossViewLocalizerNode(NodeBase):
             stage_s=found.stage_s,
         )
         self._status_publisher.publish(status)
-
-    def _in_map(self, estimate: PoseEstimate) -> PoseEstimate:
-        turned = Pose(self._map_from_tiles.rotation, np.zeros(3))
-        pose, covariance = self._map_from_tiles @ estimate.map_from_base, transport_to_left(turned, estimate.covariance)
-        return replace(estimate, map_from_base=pose, covariance=0.5 * (covariance + covariance.T))
 
     def _publish_belief(self) -> None:
         if self._unpublished is None:

@@ -12,12 +12,11 @@ from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 
 from ros2_loc.io.files import atomic_path
-from ros2_loc.visualization.colors import AMBER, BLUE, GREEN, INK, hex_color
+from ros2_loc.visualization.colors import AMBER, BLUE, GREEN, INK, VIOLET, hex_color
 
 Array = NDArray[np.float64]
 Bounds = tuple[float, float, float, float]
 
-_VIOLET = "#9333ea"
 _SIGMAS = 2.0
 _MARGIN_M = 25.0
 
@@ -79,10 +78,10 @@ def _draw_ellipses(axes: Axes, view: LocalizersView) -> None:
         values, vectors = np.linalg.eigh(turn @ covariance @ turn.T)
         width, height = 2 * _SIGMAS * np.sqrt(np.maximum(values, 0.0))
         angle_deg = float(np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0])))
-        colour = {"fc": _VIOLET, "ec": _VIOLET, "alpha": 0.22}
+        colour = {"fc": hex_color(VIOLET), "ec": hex_color(VIOLET), "alpha": 0.22}
         axes.add_patch(Ellipse((centre[0], centre[1]), width, height, angle=angle_deg, lw=1.0, zorder=5, **colour))
     label = f"cross_view_localizer, {_SIGMAS:g} sigma"
-    axes.plot(*_placed(view, view.tile_poses_m).T, "P", color=_VIOLET, mec="white", mew=0.6, ms=7, label=label, zorder=6)
+    axes.plot(*_placed(view, view.tile_poses_m).T, "P", color=hex_color(VIOLET), mec="white", mew=0.6, ms=7, label=label, zorder=6)
 
 
 def _placed(view: LocalizersView, points_m: Array) -> Array:

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 
 from ros2_loc.io.sequences import open_sequence
-from ros2_loc.world.demo import demo_drives
 from ros2_loc.world.light import Light
 from ros2_loc.world.recording import Recording, demo_camera, write_bags
-from ros2_loc.world.town import Town
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +56,3 @@ def test_workers_render_the_same(tmp_path: Path, tiny: Recording) -> None:
     for i in range(len(one)):
         np.testing.assert_array_equal(one.image(i), tiny.view(i).rgb)
         assert (one.image(i) != other.image(i)).any()
-
-
-def test_the_demo_drives_share_streets_but_neither_lane_nor_light() -> None:
-    drives = demo_drives(Town.generate(0))
-    assert 60 <= len(drives.mapping.stamps_ns) <= 90 and 150 < drives.mapping.drive.length_m < 260
-    assert 100 <= len(drives.localization.stamps_ns) <= 160 and 24 < drives.localization.drive.duration_s < 33
-    mapped = np.array([p.translation[:2] for p in drives.mapping.drive.map_from_base])
-    yaw = np.array([p.yaw_rad for p in drives.mapping.drive.map_from_base])
-    distances = []
-    for pose in drives.localization.drive.map_from_base[::50]:
-        k = int(np.argmin(np.linalg.norm(mapped - pose.translation[:2], axis=1)))
-        distances.append(np.linalg.norm(mapped[k] - pose.translation[:2]))
-        assert abs(np.angle(np.exp(1j * (yaw[k] - pose.yaw_rad)))) < 0.6
-    assert 0.4 < np.median(distances) < 1.2 and max(distances) < 3.0
-    assert drives.mapping.light != drives.localization.light
-    assert drives.localization.stamps_ns[0] > drives.mapping.stamps_ns[-1]
