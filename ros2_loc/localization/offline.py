@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from ros2_loc.core.pose import Pose
-from ros2_loc.core.types import PoseEstimate, Rejection
+from ros2_loc.core.types import Frame, PoseEstimate, Rejection
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.localization.cross_view_localizer import CrossViewLocalizer
 from ros2_loc.localization.fusion import FusionState, GateResult, PoseFusion
@@ -40,19 +41,27 @@ class OfflineStep:
     over_tiles: PoseEstimate | Rejection | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class OverTiles:
-    """Cross-view localization beside the map.
+    """Cross-view localization of a recording beside that in a map."""
 
-    Attributes:
-        localizer: a fresh one.
-        headings: (stamp_ns, yaw_rad with 0 = east, sigma_rad), in order of time.
-        map_from_tiles: the tiles' east-north-up frame in that of the map.
-    """
+    def __init__(self, localizer: CrossViewLocalizer, headings: Iterable[tuple[int, float, float]], map_from_tiles: Pose) -> None:
+        """
+        Args:
+            localizer: a fresh one.
+            headings: (stamp_ns, yaw_rad with 0 = east, sigma_rad), in order of time.
+            map_from_tiles: the tiles' east-north-up frame in that of the map.
+        """
+        self._localizer, self._map_from_tiles = localizer, map_from_tiles
+        self._headings = deque(headings)
 
-    localizer: CrossViewLocalizer
-    headings: Sequence[tuple[int, float, float]]
-    map_from_tiles: Pose
+    def localize(self, frame: Frame, odom_from_base: Pose | None) -> PoseEstimate | Rejection | None:
+        """The next image, after the headings before it: the pose in the map, why there is none, or None where the tiles were not asked."""
+        if odom_from_base is not None:
+            self._localizer.add_odometry(frame.stamp_ns, odom_from_base)
+        while self._headings and self._headings[0][0] <= frame.stamp_ns:
+            self._localizer.add_heading(*self._headings.popleft())
+        result = self._localizer.localize(frame).result
+        return in_map(result, self._map_from_tiles) if isinstance(result, PoseEstimate) else result
 
 
 def localize_offline(
@@ -71,25 +80,18 @@ def localize_offline(
         prior: "fusion": in TRACKING places near the predicted pose are tried first; "none": every image from itself alone.
         over_tiles: satellite tiles are asked as well, and fused.
     """
-    headings = iter(over_tiles.headings if over_tiles else ())
-    heading = next(headings, None)
     for i in range(len(sequence)):
         stamp_ns, odom_from_base = int(sequence.stamps_ns[i]), sequence.odom_from_base[i]
         if odom_from_base is not None:
             fusion.add_odometry(stamp_ns, odom_from_base)
         fusion.advance(stamp_ns)
         predicted = fusion.at(stamp_ns) if prior == "fusion" and fusion.state is FusionState.TRACKING else None
-        localization = localizer.localize(sequence.frame(i), predicted)
+        frame = sequence.frame(i)
+        localization = localizer.localize(frame, predicted)
         result = localization.result
         gate = fusion.add_estimate(result) if isinstance(result, PoseEstimate) else None
-        found: PoseEstimate | Rejection | None = None
-        if over_tiles is not None:
-            while heading is not None and heading[0] <= stamp_ns:
-                over_tiles.localizer.add_heading(*heading)
-                heading = next(headings, None)
-            found = over_tiles.localizer.localize(sequence.frame(i)).result
-            if isinstance(found, PoseEstimate):
-                found = in_map(found, over_tiles.map_from_tiles)
-                fusion.add_estimate(found)
+        found = None if over_tiles is None else over_tiles.localize(frame, odom_from_base)
+        if isinstance(found, PoseEstimate):
+            fusion.add_estimate(found)
         fused = fusion.at(stamp_ns) if fusion.state is FusionState.TRACKING else None
         yield OfflineStep(i, localization, gate, fused, fusion.state, predicted is not None, found)
