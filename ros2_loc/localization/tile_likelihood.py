@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
+from scipy.special import logsumexp
 
 from ros2_loc.errors import DataError
 
 FloatArray = NDArray[np.float32]
 
 _SIGMA_MIN = 1e-6
-_BACKGROUND_MAX, _FITTED_MAX = 100_000, 20_000  # more of them say nothing new
+_BACKGROUND_MAX = 100_000  # more of them say nothing new
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class TileLikelihood:
         neutral: standardized score that speaks neither for nor against a position (but for outliers); it makes the mean ratio over
             the background 1.
         outlier_share: e, share of queries whose score says nothing: covered view, imagery that is out of date.
-        max_log_ratio: no single query says more than this.
+        max_log_ratio: no single query says more than this: not enough to tell one of ten thousand places from the others.
     """
 
     temperature: float = 0.4
     neutral: float = 1.1
     outlier_share: float = 0.05
-    max_log_ratio: float = 6.0
+    max_log_ratio: float = 8.0
 
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and self.max_log_ratio > 0 and np.isfinite(self.neutral)):
@@ -66,11 +66,13 @@ def standardized(scores: ArrayLike, mean: float, sigma: float) -> FloatArray:
     return (np.asarray(scores, dtype=np.float32) - np.float32(mean)) * np.float32(1.0 / sigma)
 
 
-def fit_likelihood(z_at_truth: ArrayLike, z_elsewhere: ArrayLike, max_log_ratio: float = 6.0) -> TileLikelihood:
+def fit_likelihood(z_at_truth: ArrayLike, z_elsewhere: ArrayLike, max_log_ratio: float = 8.0) -> TileLikelihood:
     """The likelihood that makes true positions of validation drives as probable as possible.
 
     Maximizes the mean logarithm of the ratio at the truth while its mean over the background is 1: KLIEP, Sugiyama et al., "Direct
-    importance estimation for covariate shift adaptation", 2008.
+    importance estimation for covariate shift adaptation", 2008. Where a network tells truth and background apart without fail, their
+    samples alone would make that a step behind the last wrong score seen; hence the background has at least the tail of a normal
+    distribution. The limit of the ratio plays no part in it: else everything would be drawn to that limit.
 
     Args:
         z_at_truth: (N,) standardized score of each query at its true position.
@@ -83,27 +85,20 @@ def fit_likelihood(z_at_truth: ArrayLike, z_elsewhere: ArrayLike, max_log_ratio:
     truth, other = (np.asarray(z, dtype=np.float64).ravel() for z in (z_at_truth, z_elsewhere))
     if min(len(truth), len(other)) < 20 or not (np.isfinite(truth).all() and np.isfinite(other).all()):
         raise DataError(f"a likelihood needs 20 finite scores at the truth and elsewhere, got {len(truth)} and {len(other)}")
-
-    other = other[:: max(len(other) // _FITTED_MAX, 1)]
-    temperatures, shares = np.geomspace(0.05, 5.0, 50), np.geomspace(0.01, 0.95, 50)
-    candidates = []
-    for temperature in temperatures:
-        neutral = _neutral(other, temperature, max_log_ratio)
-        ratio = np.exp(np.minimum((truth - neutral) / temperature, max_log_ratio))
-        gains = np.log((1.0 - shares[:, None]) * ratio + shares[:, None]).mean(axis=1)
+    shares, candidates = np.geomspace(0.01, 0.95, 60)[:, None], []
+    for temperature in np.geomspace(0.05, 5.0, 80):
+        neutral = _neutral(other, float(temperature))
+        exponents = (truth - neutral) / temperature
+        gains = np.logaddexp(np.log1p(-shares) + exponents, np.log(shares)).mean(axis=1)
         best = int(gains.argmax())
-        candidates.append((float(gains[best]), TileLikelihood(float(temperature), neutral, float(shares[best]), max_log_ratio)))
+        candidates.append((float(gains[best]), TileLikelihood(float(temperature), neutral, float(shares[best, 0]), max_log_ratio)))
     return max(candidates, key=lambda c: c[0])[1]
 
 
-def _neutral(other: NDArray[np.float64], temperature: float, max_log_ratio: float) -> float:
-    """Where the mean over wrong positions of the exponential, cut off at the largest ratio, is 1."""
-
-    def excess(neutral: float) -> float:
-        return float(np.exp(np.minimum((other - neutral) / temperature, max_log_ratio)).mean()) - 1.0
-
-    low = float(other.min())
-    return float(brentq(excess, low - 1.0, max(float(other.max()), low) + 1.0, xtol=1e-4))
+def _neutral(other: NDArray[np.float64], temperature: float) -> float:
+    """Where the mean of the exponential over wrong positions is 1, over the sample or over the normal distribution like it: the larger."""
+    of_sample = temperature * float(logsumexp(other / temperature) - np.log(len(other)))
+    return max(of_sample, float(other.mean()) + float(other.var()) / (2.0 * temperature))
 
 
 def fit_independent_m(z: ArrayLike, way_m: float) -> float:
