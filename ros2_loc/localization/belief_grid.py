@@ -83,8 +83,9 @@ class BeliefGrid:
         self.mass = mixed
 
     def marginal(self) -> FloatArray:
-        """(rows, columns) of the box: the mass of all headings, each moved by its offset."""
-        return sum(_moved_by(layer, offset) for layer, offset in zip(self.mass, self.offset, strict=True))  # type: ignore[return-value]
+        """(rows, columns) of the box: the mass of all headings, each moved by its offset; what that carries over the edge is shared out."""
+        moved = np.sum([_moved_by(layer, offset) for layer, offset in zip(self.mass, self.offset, strict=True)], axis=0, dtype=np.float32)
+        return np.asarray(moved * np.float32(self.total / max(float(moved.sum(dtype=np.float64)), 1e-30)), np.float32)
 
     def sampled(self, field: FloatArray) -> FloatArray:
         """(H, rows, columns) values of a field (H, rows, columns) of the box where the mass of each heading sits."""

@@ -86,7 +86,7 @@ def test_runs_of_the_filter(street_bag: Path, tiles: Path, models: Path, tmp_pat
         (["--drives", "some_bag"], "need --tiles DIR"),
         (["--drives", "list.txt", "--tiles", "t"], "needs --kitti-raw DIR"),
         (["--drives", "town:1", "--ablation", "ssm"], "--ablation and --models belong together"),
-        (["--drives", "town:1", "--ablation", "ssm", "--models", "m", "--filter"], "two evaluations"),
+        (["--drives", "town:1", "--ablation", "ssm", "--models", "m", "--filter"], "three things"),
         (["--drives", "town:1", "--frames", "0"], "must be positive"),
         (["--drives", "town:1", "--weights", "absent.safetensors"], "absent.safetensors"),
         (["--drives", "town:1", "--ablation", "ssm", "--models", "absent"], "absent: is no folder"),

@@ -84,7 +84,7 @@ def test_gradients_reach_every_weight_also_beside_a_video_that_sees_nothing() ->
 def test_a_few_steps_teach_a_tiny_network_its_pairs() -> None:
     network = tiny().train()
     inputs = batch()
-    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     gaps = []
     for _ in range(40):
         best = network(*inputs).amax(dim=(2, 3))
@@ -93,7 +93,7 @@ def test_a_few_steps_teach_a_tiny_network_its_pairs() -> None:
         optimizer.zero_grad()
         nn.functional.softplus(-10 * gap).mean().backward()
         optimizer.step()
-    assert gaps[-1] > gaps[0] + 0.1
+    assert gaps[-1] > gaps[0] + 0.5
 
 
 class _Averages(nn.Module):
