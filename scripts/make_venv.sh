@@ -35,7 +35,7 @@ if [ -x "$folder/bin/python" ] && [ "$("$folder/bin/python" -c 'import sys; prin
   echo "ros2_loc: $folder was made with another Python, making it anew with $version"
   rm -rf "$folder"
 fi
-echo "ros2_loc: installing into $folder (once: some minutes, about 2.5 GB)"
+echo "ros2_loc: installing into $folder (once: some minutes, about 8 GB, most of it PyTorch)"
 "$python" -m venv $system "$folder"
 "$folder/bin/python" -m pip install --disable-pip-version-check --prefer-binary '.[test]' ||
   fail "pip could not install ros2_loc: see its lines above; run the same command again once the cause is gone"
