@@ -187,7 +187,7 @@ class CrossViewLocalizer:
         clock = StageClock()
         way_m = self._odometry.distance_m(frame.stamp_ns)
         due = self._is_due(frame.stamp_ns, way_m)
-        if not (due or self._frames.wants(frame.stamp_ns, way_m)):
+        if self._frames.is_late(frame.stamp_ns) or not (due or self._frames.wants(frame.stamp_ns, way_m)):
             return CrossViewResult(None, self._view)
         if not len(self._odometry):
             self._frames.clear()
@@ -199,6 +199,7 @@ class CrossViewLocalizer:
         return self._query(frame.stamp_ns, way_m, clock)
 
     def _query(self, stamp_ns: int, way_m: float, clock: StageClock) -> CrossViewResult:
+        self._query_ns, self._query_at_m = stamp_ns, way_m
         video, errors = self._frames.newest_first, self._filter.headings_to_score()
         offset = self._offset_rad(stamp_ns)
         assert offset is not None
@@ -215,7 +216,6 @@ class CrossViewLocalizer:
         scores = clock.run("match", lambda: self._match(descriptors, ids))
         has_odometry = len(self._odometry) > 0
         evidence = clock.run("filter", lambda: self._filter.update(scores, ids, errors, with_odometry=has_odometry))
-        self._query_ns, self._query_at_m = stamp_ns, way_m
         result = clock.run("filter", lambda: self._result(stamp_ns, offset, visible))
         self._view = clock.run("filter", self._filter.view)
         heading = int(np.abs(errors - self._view.heading_error_rad).argmin())

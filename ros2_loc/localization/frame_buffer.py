@@ -44,6 +44,10 @@ class FrameBuffer:
         """Forgets all images."""
         self._frames = []
 
+    def is_late(self, stamp_ns: int) -> bool:
+        """Whether an image of this stamp is no newer than those that are there."""
+        return bool(self._frames) and stamp_ns <= self._frames[-1].stamp_ns
+
     def wants(self, stamp_ns: int, distance_m: float) -> bool:
         """Whether an image of this stamp, at this reading of the odometer, is worth a pass through the backbone."""
         if not self._frames:

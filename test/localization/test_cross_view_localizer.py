@@ -188,7 +188,7 @@ def test_a_camera_that_sees_no_ground_is_bad_input(field: SimpleNamespace, quiet
     before = localizer.belief
     results = [r for r in field.run(localizer, short, last=20) if r.result is not None]
     assert results and all(isinstance(r.result, Rejection) and r.result.reason is RejectionReason.BAD_INPUT for r in results)
-    assert "base_from_camera" in results[0].result.detail and localizer.belief is before
+    assert "base_from_camera" in results[0].result.detail and localizer.belief is before and len(results) <= 4
 
 
 def test_single_images_do_without_odometry_where_that_is_allowed(field: SimpleNamespace, quiet: Any, short: Any) -> None:
@@ -236,6 +236,13 @@ def test_odometry_that_starts_anew_keeps_the_belief(field: SimpleNamespace, quie
         result = localizer.localize(second.frame(i))
     mode = localizer.belief.modes[0]
     assert np.hypot(mode.east_m - way[-1, 0], mode.north_m - way[-1, 1]) < 8.0 and mode.mass > 0.5 and result.belief is localizer.belief
+
+
+def test_an_image_that_comes_late_changes_nothing(field: SimpleNamespace, quiet: Any, short: Any) -> None:
+    localizer = settled(field, quiet, short)
+    before, encoded = localizer.belief, localizer._encoder.encoded
+    result = localizer.localize(short.frame(len(short) - 5))
+    assert result.result is None and result.belief is before and localizer._encoder.encoded == encoded
 
 
 def test_relocalizing_forgets_the_place_but_not_the_way(field: SimpleNamespace, quiet: Any, short: Any) -> None:
