@@ -152,12 +152,16 @@ def nees_values(estimates: Sequence[PoseEstimate], truth: Sequence[Pose]) -> dic
     return values
 
 
-def nees(values: ArrayLike, degrees_of_freedom: int) -> Nees | None:
-    """Mean of NEES values (N,) against the 95 % interval of the mean of N independent chi-square variables; None of none."""
+def nees(values: ArrayLike, degrees_of_freedom: int, independent: int | None = None) -> Nees | None:
+    """Mean of NEES values (N,) against the 95 % interval of the mean of N independent chi-square variables; None of none.
+
+    `independent`: how many of them are, where errors repeat each other; N when it is None.
+    """
     v = np.asarray(values, dtype=np.float64)
     if v.size == 0:
         return None
-    lower, upper = (chi_square_quantile(p, degrees_of_freedom * v.size) / v.size for p in (0.025, 0.975))
+    n = min(independent or v.size, v.size)
+    lower, upper = (chi_square_quantile(p, degrees_of_freedom * n) / n for p in (0.025, 0.975))
     mean = float(v.mean())
     verdict = Consistency.OVERCONFIDENT if mean > upper else Consistency.CONSERVATIVE if mean < lower else Consistency.CONSISTENT
     return Nees(mean, lower, upper, degrees_of_freedom, int(v.size), verdict if v.size >= _MIN_NEES_SAMPLES else Consistency.UNKNOWN)

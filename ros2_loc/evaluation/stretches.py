@@ -27,27 +27,34 @@ _SHORTEST_NS = 2_000_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What one localizer said: its frames in order of time, and at which stamps (N,) ns it was asked."""
+    """What one localizer said.
+
+    Attributes:
+        frames: in order of time.
+        asked_ns: (N,) stamps at which it was asked.
+        filtered: it filters over its way: its errors along one stretch are one draw, however many poses show it.
+    """
 
     frames: tuple[FrameResult, ...]
     asked_ns: Stamps
+    filtered: bool = False
 
     @staticmethod
-    def of_localizer(frames: Sequence[FrameResult]) -> Answers:
+    def of_localizer(frames: Sequence[FrameResult], filtered: bool = False) -> Answers:
         """Of one that says of each of its images whether it knows the pose."""
-        return Answers(tuple(frames), np.array([f.stamp_ns for f in frames], np.int64))
+        return Answers(tuple(frames), np.array([f.stamp_ns for f in frames], np.int64), filtered)
 
     @staticmethod
     def at(frames: Sequence[FrameResult], stamps_ns: ArrayLike, max_gap_ns: int) -> Answers:
-        """Of one that speaks all the time, asked at stamps: its frames nearest to each, where they are near enough."""
+        """Of a filter that speaks all the time, asked at stamps: its frames nearest to each, where they are near enough."""
         have, wanted = np.array([f.stamp_ns for f in frames], np.int64), np.asarray(stamps_ns, np.int64)
         if not len(have):
-            return Answers((), wanted)
+            return Answers((), wanted, True)
         after = np.searchsorted(have, wanted).clip(max=len(have) - 1)
         before = (after - 1).clip(min=0)
         nearest = np.where(np.abs(have[before] - wanted) <= np.abs(have[after] - wanted), before, after)
         near = np.abs(have[nearest] - wanted) <= max_gap_ns
-        return Answers(tuple(frames[i] for i in np.unique(nearest[near])), wanted)
+        return Answers(tuple(frames[i] for i in np.unique(nearest[near])), wanted, True)
 
     def inside(self, intervals: Intervals) -> Answers:
         """Those of the intervals (K, 2) ns."""
@@ -59,7 +66,8 @@ class Answers:
 
     def _where(self, chosen: Callable[[Stamps], NDArray[np.bool_]]) -> Answers:
         kept = chosen(np.array([f.stamp_ns for f in self.frames], np.int64))
-        return Answers(tuple(f for f, k in zip(self.frames, kept, strict=True) if k), self.asked_ns[chosen(self.asked_ns)])
+        frames = tuple(f for f, k in zip(self.frames, kept, strict=True) if k)
+        return Answers(frames, self.asked_ns[chosen(self.asked_ns)], self.filtered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class Worth:
     Attributes:
         asked, answered: times at which a pose was wanted, and was there.
         position_m, heading_deg: errors in the plane.
-        nees: of x, y and heading together (3 degrees of freedom).
+        nees: of x, y and heading together (3 degrees of freedom); of a filter, its bounds are those of one sample.
         wrong_and_confident: poses off by more than 1 m whose claimed ellipse of 99.73 % leaves the truth out.
     """
 
@@ -121,7 +129,7 @@ def worth(answers: Answers) -> Worth:
         answered=len(pairs),
         position_m=metrics.statistics(distance_m),
         heading_deg=metrics.statistics(np.degrees(np.abs(errors[:, 2]))),
-        nees=metrics.nees(of_pose, 3),
+        nees=metrics.nees(of_pose, 3, 1 if answers.filtered else None),
         wrong_and_confident=int(wrong.sum()),
     )
 

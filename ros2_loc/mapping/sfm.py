@@ -25,6 +25,8 @@ from ros2_loc.mapping.pairs import Pair
 IntArray = NDArray[np.int64]
 MatchTable = Mapping[Pair, NDArray[np.int32]]
 
+_SEED = 0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Structure:
@@ -155,9 +157,9 @@ def map_without_poses(
     pairs_file.write_text("".join(f"{_file_name(i)} {_file_name(j)}\n" for i, j in matches))
     (folder / method).mkdir(exist_ok=True)
     with quiet_colmap():
-        pycolmap.verify_matches(str(database), str(pairs_file))
+        pycolmap.verify_matches(str(database), str(pairs_file), options=_verification_options())
         if method == "global":
-            models = pycolmap.global_mapping(str(database), str(folder), str(folder / method))
+            models = pycolmap.global_mapping(str(database), str(folder), str(folder / method), _global_options())
         else:
             models = pycolmap.incremental_mapping(str(database), str(folder), str(folder / method), _pipeline_options(config))
     if not models:
@@ -195,6 +197,23 @@ def _pipeline_options(config: MappingConfig) -> Any:
     options.mapper.filter_min_tri_angle = 0.75 * config.min_triangulation_deg
     options.mapper.filter_max_reproj_error = config.max_reprojection_px
     options.extract_colors = False
+    # COLMAP draws from the clock by default: the same images would then give another map each time, now and then a bent one.
+    for drawing in (options, options.mapper, options.triangulation):
+        drawing.random_seed = _SEED
+    return options
+
+
+def _global_options() -> Any:
+    options = pycolmap.GlobalPipelineOptions()
+    mapper = options.mapper
+    for drawing in (options, mapper, mapper.rotation_averaging, mapper.global_positioning, mapper.retriangulation):
+        drawing.random_seed = _SEED
+    return options
+
+
+def _verification_options() -> Any:
+    options = pycolmap.TwoViewGeometryOptions()
+    options.ransac.random_seed = _SEED
     return options
 
 

@@ -56,8 +56,8 @@ def draw_localizers(axes: Axes, view: LocalizersView) -> None:
     west, south, east, north = view.bounds_m
     axes.imshow(view.imagery, extent=(west, east, south, north), interpolation="antialiased", alpha=0.85)
     truth = _placed(view, view.truth_m)
-    axes.plot(*np.where(view.off_map, truth.T, np.nan), "-", color=hex_color(AMBER), lw=13, alpha=0.55, label="off the map", zorder=2)
-    axes.plot(*_placed(view, view.places_m).T, "o", color="white", mfc="none", ms=6, mew=1.1, label="images of the map", zorder=3)
+    axes.plot(*np.where(view.off_map, truth.T, np.nan), "-", color=hex_color(AMBER), lw=16, alpha=0.5, label="off the map", zorder=2)
+    axes.plot(*_placed(view, view.places_m).T, "o", color="white", mec=hex_color(INK), mew=0.7, ms=4.5, label="images of the map", zorder=3)
     axes.plot(*truth.T, "-", color="white", lw=3.2, zorder=3)
     axes.plot(*truth.T, "-", color=hex_color(INK), lw=1.4, label="truth", zorder=4)
     axes.plot(*_placed(view, view.fused_m).T, "-", color=hex_color(GREEN), lw=1.4, label="pose_fusion", zorder=5)
@@ -78,8 +78,9 @@ def _draw_ellipses(axes: Axes, view: LocalizersView) -> None:
         values, vectors = np.linalg.eigh(turn @ covariance @ turn.T)
         width, height = 2 * _SIGMAS * np.sqrt(np.maximum(values, 0.0))
         angle_deg = float(np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0])))
-        colour = {"fc": hex_color(VIOLET), "ec": hex_color(VIOLET), "alpha": 0.22}
-        axes.add_patch(Ellipse((centre[0], centre[1]), width, height, angle=angle_deg, lw=1.0, zorder=5, **colour))
+        ellipse = Ellipse((centre[0], centre[1]), width, height, angle=angle_deg, fill=False, ec=hex_color(VIOLET))
+        ellipse.set(linewidth=1.1, alpha=0.65, zorder=5)
+        axes.add_patch(ellipse)
     label = f"cross_view_localizer, {_SIGMAS:g} sigma"
     axes.plot(*_placed(view, view.tile_poses_m).T, "P", color=hex_color(VIOLET), mec="white", mew=0.6, ms=7, label=label, zorder=6)
 

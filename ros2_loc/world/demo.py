@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_loc.errors import ConfigError
-from ros2_loc.world.drive import Vehicle, make_drive
+from ros2_loc.world.drive import Drive, Vehicle, make_drive
 from ros2_loc.world.layout import TownSize
 from ros2_loc.world.light import Light
 from ros2_loc.world.recording import Recording
+from ros2_loc.world.sensors import OdometryNoise
 from ros2_loc.world.streets import StreetNetwork
 from ros2_loc.world.town import Town
 
@@ -26,7 +27,7 @@ Nodes = tuple[int, ...]
 _START_NS = 1_700_000_000_000_000_000
 _DAY_NS = 86_400_000_000_000
 _EXTENT_M = 300.0
-_BEFORE_M, _AROUND_M, _AFTER_M = 110.0, 170.0, 70.0  # of the second drive: on mapped streets, off them, on them again
+_BEFORE_M, _AROUND_M, _AFTER_M = 110.0, 220.0, 60.0  # of the second drive: on mapped streets, off them, on them again
 _MARGIN_M = 12.0  # the first drive begins earlier and ends later
 _SHARPEST_RAD = np.deg2rad(125.0)
 _SIDEWAYS_RAD = np.deg2rad(40.0)  # by less than this the way around begins straight on, and sees houses that are in the map
@@ -78,16 +79,16 @@ def demo_drives(town: Town) -> DemoDrives:
         raise ConfigError("the demo's drives need a district: make the town with demo_town(seed)")
     network = town.plan.network.within(float(town.plan.size.extent_m[0]) / 2)
     ways = plan_ways(network)
-    before, around, after = (_length_m(network, part) for part in (ways.first[: ways.leave + 1], ways.around, ways.first[ways.back :]))
+    before, after = (_length_m(network, part) for part in (ways.first[: ways.leave + 1], ways.first[ways.back :]))
     first = _trimmed(network.nodes[list(ways.first)], before - _BEFORE_M - _MARGIN_M, after - _AFTER_M - _MARGIN_M)
     second = _trimmed(network.nodes[list(ways.second)], before - _BEFORE_M, after - _AFTER_M)
     mapping = make_drive(first, Vehicle(speed_mps=7.0, lane_m=-1.6), _START_NS, seed=town.seed + 1)
-    localization = make_drive(second, Vehicle(speed_mps=9.0, lane_m=-1.0), _START_NS + _DAY_NS, seed=town.seed + 2)
-    begin = min(before, _BEFORE_M)
+    localization = make_drive(second, Vehicle(speed_mps=10.0, lane_m=-1.0), _START_NS + _DAY_NS, seed=town.seed + 2)
+    noise = OdometryNoise(along_m=0.15, across_m=0.04, yaw_rad=0.015)  # wheels alone: off the map it drifts by metres
     return DemoDrives(
         Recording(town, mapping, Light.afternoon(), image_rate_hz=5 / 3, seed=town.seed + 1),
-        Recording(town, localization, Light.morning(), image_rate_hz=3.0, seed=town.seed + 2),
-        np.array([begin, begin + around]),
+        Recording(town, localization, Light.morning(), image_rate_hz=3.0, odometry_noise=noise, seed=town.seed + 2),
+        _driven_m(localization, network.nodes[[ways.first[ways.leave], ways.first[ways.back]]]),
     )
 
 
@@ -178,6 +179,13 @@ class _Streets:
 
 def _length_m(network: StreetNetwork, nodes: Nodes) -> float:
     return float(np.linalg.norm(np.diff(network.nodes[list(nodes)], axis=0), axis=1).sum())
+
+
+def _driven_m(drive: Drive, places_m: Array) -> Array:
+    """(N,) metres driven up to where the drive is nearest to each of the places (N, 2)."""
+    path = np.array([pose.translation[:2] for pose in drive.map_from_base[::10]])
+    driven = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    return np.array([driven[np.linalg.norm(path - place, axis=1).argmin()] for place in places_m])
 
 
 def _trimmed(points: Array, begin_m: float, end_m: float) -> Array:

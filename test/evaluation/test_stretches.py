@@ -75,6 +75,15 @@ def test_worth_of_errors_that_are_as_large_as_claimed() -> None:
     assert found.wrong_and_confident <= 2
 
 
+def test_a_filter_is_judged_by_one_draw() -> None:
+    sigma = np.array([0.5, 0.5, 0.03])
+    repeated = [answer(k, pose(k), np.array([0.9, 0.6, 0.03]), sigma) for k in range(50)]
+    each, filtered = (worth(Answers.of_localizer(repeated, filtered)).nees for filtered in (False, True))
+    assert each is not None and each.verdict.value == "overconfident" and each.upper < 4.0
+    assert filtered is not None and filtered.verdict.value == "consistent" and filtered.upper == pytest.approx(9.35, abs=0.01)
+    assert filtered.mean == each.mean == pytest.approx((0.9 / 0.5) ** 2 + (0.6 / 0.5) ** 2 + 1.0, rel=1e-6)
+
+
 def test_wrong_and_confident_is_both() -> None:
     sigma = np.array([0.1, 0.1, 0.03])
     near, far, vague = (
