@@ -25,7 +25,7 @@ from ros2_loc.mapping.pairs import Pair
 IntArray = NDArray[np.int64]
 MatchTable = Mapping[Pair, NDArray[np.int32]]
 
-_SEED = 0
+_ATTEMPTS = 4  # where images overlap little, every third or so begins badly and comes out bent, or stops after two images
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,7 +146,9 @@ def map_without_poses(
     config: MappingConfig,
     method: str,
 ) -> Structure:
-    """Poses and points up to scale by pycolmap's `incremental` or `global` mapper; the largest model where there are several.
+    """Poses and points up to scale by pycolmap's `incremental` or `global` mapper.
+
+    Of several attempts this is the model with most images, and among those the one with the smallest error.
 
     Raises:
         DataError: no model came out.
@@ -158,15 +160,20 @@ def map_without_poses(
     (folder / method).mkdir(exist_ok=True)
     with quiet_colmap():
         pycolmap.verify_matches(str(database), str(pairs_file), options=_verification_options())
-        if method == "global":
-            models = pycolmap.global_mapping(str(database), str(folder), str(folder / method), _global_options())
-        else:
-            models = pycolmap.incremental_mapping(str(database), str(folder), str(folder / method), _pipeline_options(config))
+        models = [model for seed in range(_ATTEMPTS) for model in _mapped(database, folder, method, config, seed)]
     if not models:
         raise DataError(
             f"no two of the {len(names)} images could be placed: more overlap (a smaller --every) or known poses (--poses) are needed"
         )
-    return _structure(max(models.values(), key=lambda m: m.num_reg_images()))
+    return _structure(max(models, key=lambda m: (m.num_reg_images(), -m.compute_mean_reprojection_error())))
+
+
+def _mapped(database: Path, folder: Path, method: str, config: MappingConfig, seed: int) -> list[pycolmap.Reconstruction]:
+    where = folder / f"{method}{seed}"
+    where.mkdir(exist_ok=True)
+    if method == "global":
+        return list(pycolmap.global_mapping(str(database), str(folder), str(where), _global_options(seed)).values())
+    return list(pycolmap.incremental_mapping(str(database), str(folder), str(where), _pipeline_options(config, seed)).values())
 
 
 def write_model(
@@ -188,7 +195,7 @@ def write_model(
     return model
 
 
-def _pipeline_options(config: MappingConfig) -> Any:
+def _pipeline_options(config: MappingConfig, seed: int = 0) -> Any:
     options = pycolmap.IncrementalPipelineOptions()
     options.ba_refine_focal_length = False
     options.ba_refine_extra_params = False
@@ -197,23 +204,23 @@ def _pipeline_options(config: MappingConfig) -> Any:
     options.mapper.filter_min_tri_angle = 0.75 * config.min_triangulation_deg
     options.mapper.filter_max_reproj_error = config.max_reprojection_px
     options.extract_colors = False
-    # COLMAP draws from the clock by default: the same images would then give another map each time, now and then a bent one.
+    # COLMAP draws from the clock by default: the same images would then give another map each time.
     for drawing in (options, options.mapper, options.triangulation):
-        drawing.random_seed = _SEED
+        drawing.random_seed = seed
     return options
 
 
-def _global_options() -> Any:
+def _global_options(seed: int) -> Any:
     options = pycolmap.GlobalPipelineOptions()
     mapper = options.mapper
     for drawing in (options, mapper, mapper.rotation_averaging, mapper.global_positioning, mapper.retriangulation):
-        drawing.random_seed = _SEED
+        drawing.random_seed = seed
     return options
 
 
 def _verification_options() -> Any:
     options = pycolmap.TwoViewGeometryOptions()
-    options.ransac.random_seed = _SEED
+    options.ransac.random_seed = 0
     return options
 
 

@@ -58,7 +58,7 @@ def test_the_vehicle_drives_on_roads(shared_data: Path, tmp_path: Path) -> None:
     tiles = TileDatabase.load(tmp_path / "t")
     rows = np.genfromtxt(shared_data / "kitti" / "georef_derived" / "00_latlon.csv", delimiter=",", skip_header=1)[::10]
     positions = enu_from_geodetic(tiles.origin, rows[:, 1], rows[:, 2], tiles.origin.alt_m)[:, :2]
-    west, south, east, north = tiles.bounds_m
+    _, south, _, north = tiles.bounds_m
     inside = (positions > [-50, 200]).all(axis=1) & (positions < [250, 450]).all(axis=1)
     positions = positions[inside]
     assert len(positions) > 50 and tiles.covers(positions).all()
