@@ -29,11 +29,17 @@ from ros2_loc.core.types import (
 
 @runtime_checkable
 class Extractor(Protocol):
-    """Finds keypoints: at most the configured number, best first, none where `frame.mask` is False, the same for the same image."""
+    """Finds keypoints: at most the configured number, best first, none where `frame.mask` is False, the same for the same image.
+
+    `extract_many` is `extract` of several, in one batch where images share a size; it likes to get `batch_size` of them at once.
+    """
 
     name: str
+    batch_size: int
 
     def extract(self, frame: Frame) -> LocalFeatures: ...
+
+    def extract_many(self, frames: Sequence[Frame]) -> list[LocalFeatures]: ...
 
 
 @runtime_checkable

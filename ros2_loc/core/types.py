@@ -64,6 +64,7 @@ class LocalFeatures:
         scores: (N,) float32, higher is better.
         scales: (N,) float32 px: standard deviation of its position that the detector's scale suggests (relative between keypoints).
         extractor: name of the plugin that made them.
+        size: width and height of the image, px.
     """
 
     keypoints: FloatArray
@@ -71,6 +72,7 @@ class LocalFeatures:
     scores: FloatArray
     scales: FloatArray
     extractor: str
+    size: tuple[int, int]
 
     def __post_init__(self) -> None:
         n = len(self.keypoints)
@@ -85,7 +87,8 @@ class LocalFeatures:
 
     def select(self, indices: NDArray) -> LocalFeatures:
         """The features at these indices or under this boolean mask."""
-        return LocalFeatures(self.keypoints[indices], self.descriptors[indices], self.scores[indices], self.scales[indices], self.extractor)
+        keypoints, descriptors, scores, scales = (a[indices] for a in (self.keypoints, self.descriptors, self.scores, self.scales))
+        return LocalFeatures(keypoints, descriptors, scores, scales, self.extractor, self.size)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

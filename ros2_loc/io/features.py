@@ -18,7 +18,7 @@ def append_features(path: Path, name: str, features: LocalFeatures) -> None:
         if name in file:
             del file[name]
         group = file.create_group(name)
-        group.attrs["extractor"] = features.extractor
+        group.attrs["extractor"], group.attrs["size"] = features.extractor, features.size
         for key, dtype in (("keypoints", np.float32), ("descriptors", np.float16), ("scores", np.float32), ("scales", np.float32)):
             group.create_dataset(key, data=getattr(features, key).astype(dtype))
         group.attrs["complete"] = True
@@ -53,10 +53,12 @@ def read_features(path: Path, names: Iterable[str]) -> list[LocalFeatures]:
 
 def _read(file: h5py.File, name: str) -> LocalFeatures:
     group = file[name]
+    width, height = group.attrs["size"]
     return LocalFeatures(
         keypoints=group["keypoints"][()].astype(np.float32),
         descriptors=group["descriptors"][()].astype(np.float32),
         scores=group["scores"][()].astype(np.float32),
         scales=group["scales"][()].astype(np.float32),
         extractor=str(group.attrs["extractor"]),
+        size=(int(width), int(height)),
     )

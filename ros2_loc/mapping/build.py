@@ -77,8 +77,11 @@ class MapBuilder:
             marker.write_text(fingerprint)
         done = stored_names(path)
         missing = [i for i, name in enumerate(self._sequence.names) if name not in done]
-        for i in self._progress(missing, "features"):
-            append_features(path, self._sequence.names[i], self._extractor.extract(self._sequence.frame(i)))
+        step = self._extractor.batch_size
+        for start_row in self._progress(range(0, len(missing), step), "features"):
+            rows = missing[start_row : start_row + step]
+            for i, features in zip(rows, self._extractor.extract_many([self._sequence.frame(i) for i in rows]), strict=True):
+                append_features(path, self._sequence.names[i], features)
         self._features = read_features(path, self._sequence.names)
         self._seconds["features"] = time.perf_counter() - start
         return self._features

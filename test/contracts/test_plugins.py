@@ -84,6 +84,17 @@ def test_extractor_gives_the_same_for_the_same_image(extractor: Extractor, image
     np.testing.assert_array_equal(a.descriptors, b.descriptors)
 
 
+def test_extractor_gives_for_several_what_it_gives_for_each(extractor: Extractor, image: NDArray[np.uint8]) -> None:
+    assert extractor.batch_size >= 1
+    frames = [frame(image), frame(np.ascontiguousarray(image[::-1])), frame(np.ascontiguousarray(image[: HEIGHT // 2]))]
+    for alone, together in zip(map(extractor.extract, frames), extractor.extract_many(frames), strict=True):
+        assert abs(len(alone) - len(together)) <= 2 and together.size == alone.size
+        n = min(20, len(alone))
+        np.testing.assert_allclose(together.keypoints[:n], alone.keypoints[:n], atol=0.01)
+        np.testing.assert_allclose(together.descriptors[:n], alone.descriptors[:n], atol=1e-3)
+    assert extractor.extract(frames[2]).size == (WIDTH, HEIGHT // 2) and extractor.extract_many([]) == []
+
+
 def test_extractor_honours_the_mask(extractor: Extractor, image: NDArray[np.uint8]) -> None:
     mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
     mask[:, : WIDTH // 2] = True
@@ -117,7 +128,7 @@ def features_of(count: int, seed: int, dimension: int = 32) -> LocalFeatures:
     descriptors = rng.normal(size=(count, dimension)).astype(np.float32)
     descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
     keypoints = rng.uniform(0, 200, size=(count, 2)).astype(np.float32)
-    return LocalFeatures(keypoints, descriptors, np.ones(count, np.float32), np.ones(count, np.float32), "test")
+    return LocalFeatures(keypoints, descriptors, np.ones(count, np.float32), np.ones(count, np.float32), "test", (WIDTH, HEIGHT))
 
 
 @pytest.mark.parametrize("name", plugins("matcher"))

@@ -35,6 +35,7 @@ def features(**changes: Any) -> LocalFeatures:
         "scores": np.arange(4, dtype=np.float32),
         "scales": np.ones(4, np.float32),
         "extractor": "test",
+        "size": (640, 480),
     }
     return LocalFeatures(**{**values, **changes})
 

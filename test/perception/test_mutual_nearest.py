@@ -15,7 +15,7 @@ def unit_features(count: int, seed: int) -> LocalFeatures:
     d = rng.normal(size=(count, 6)).astype(np.float32)
     d /= np.linalg.norm(d, axis=1, keepdims=True)
     z = np.zeros(count, np.float32)
-    return LocalFeatures(np.zeros((count, 2), np.float32), d, z, z, "test")
+    return LocalFeatures(np.zeros((count, 2), np.float32), d, z, z, "test", (640, 480))
 
 
 def by_definition(a: LocalFeatures, b: LocalFeatures, ratio: float, min_cosine: float) -> set[tuple[int, int]]:
@@ -52,9 +52,8 @@ def test_geometry_limits_the_rivals() -> None:
     matcher = MutualNearest(MutualNearest.Config(max_ratio=0.8))
     moved = query.descriptors + np.random.default_rng(1).normal(scale=0.02, size=query.descriptors.shape).astype(np.float32)
     moved /= np.linalg.norm(moved, axis=1, keepdims=True)
-    doubled = LocalFeatures(
-        np.zeros((40, 2), np.float32), np.concatenate([moved, moved]), np.zeros(40, np.float32), np.zeros(40, np.float32), "test"
-    )
+    d, z = np.concatenate([moved, moved]), np.zeros(40, np.float32)
+    doubled = LocalFeatures(np.zeros((40, 2), np.float32), d, z, z, "test", (640, 480))
     assert len(matcher.match(query, doubled)) == 0  # each has a twin: the ratio test refuses
     allowed = np.concatenate([np.eye(20, dtype=bool), np.zeros((20, 20), dtype=bool)], axis=1)
     np.testing.assert_array_equal(matcher.match_where(query, doubled, allowed).indices, np.column_stack([np.arange(20)] * 2))

@@ -43,10 +43,12 @@ def to_features(
     width, height = max(1, round(frame.camera.width * scale)), max(1, round(frame.camera.height * scale))
     ratio = np.array([frame.camera.width / width, frame.camera.height / height], dtype=np.float32)
     order = np.lexsort((points[:, 1], points[:, 0], -response))[:limit]
-    return LocalFeatures(points[order] * ratio, descriptors[order], response[order], sigma[order] * float(ratio[0]), name)
+    size = (frame.camera.width, frame.camera.height)
+    return LocalFeatures(points[order] * ratio, descriptors[order], response[order], sigma[order] * float(ratio[0]), name, size)
 
 
-def empty(dimension: int, name: str) -> LocalFeatures:
+def empty(dimension: int, frame: Frame, name: str) -> LocalFeatures:
     """No keypoints at all (a white wall, a lens cap)."""
     none = np.zeros(0, dtype=np.float32)
-    return LocalFeatures(np.zeros((0, 2), np.float32), np.zeros((0, dimension), np.float32), none, none, name)
+    size = (frame.camera.width, frame.camera.height)
+    return LocalFeatures(np.zeros((0, 2), np.float32), np.zeros((0, dimension), np.float32), none, none, name, size)

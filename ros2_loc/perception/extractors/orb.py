@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -24,6 +25,7 @@ class Orb:
         fast_threshold: int = 12
 
     name = "orb"
+    batch_size = 1
 
     def __init__(self, config: Config, device: str = "cpu") -> None:
         self._config = config
@@ -31,11 +33,15 @@ class Orb:
             nfeatures=config.max_keypoints, scaleFactor=config.scale_factor, nlevels=config.num_levels, fastThreshold=config.fast_threshold
         )
 
+    def extract_many(self, frames: Sequence[Frame]) -> list[LocalFeatures]:
+        """`extract` of each: OpenCV has no batches."""
+        return [self.extract(frame) for frame in frames]
+
     def extract(self, frame: Frame) -> LocalFeatures:
         """Keypoints of the whole image, or of the unmasked part."""
         keypoints, descriptors = opencv.detect(self._detector, frame, 1.0)
         if not keypoints:
-            return opencv.empty(256, self.name)
+            return opencv.empty(256, frame, self.name)
         signs = np.unpackbits(descriptors, axis=1).astype(np.float32) / 8.0 - 0.0625
         # OpenCV's ORB multiplies coordinates of a pyramid level by its scale and leaves out that half a pixel grows with it
         centre = 0.5 * self._config.scale_factor ** np.array([k.octave for k in keypoints])

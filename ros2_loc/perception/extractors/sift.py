@@ -6,6 +6,7 @@ Arandjelovic and Zisserman, "Three things everyone should know to improve object
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -35,6 +36,7 @@ class Sift:
                 )
 
     name = "sift"
+    batch_size = 1
 
     def __init__(self, config: Config, device: str = "cpu") -> None:
         self._config = config
@@ -48,10 +50,14 @@ class Sift:
             enable_precise_upscale=True,
         )
 
+    def extract_many(self, frames: Sequence[Frame]) -> list[LocalFeatures]:
+        """`extract` of each: OpenCV has no batches."""
+        return [self.extract(frame) for frame in frames]
+
     def extract(self, frame: Frame) -> LocalFeatures:
         """Keypoints of the whole image, or of the unmasked part."""
         keypoints, descriptors = opencv.detect(self._detector, frame, self._scale)
         if descriptors is None or not keypoints:
-            return opencv.empty(128, self.name)
+            return opencv.empty(128, frame, self.name)
         root = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-12))
         return opencv.to_features(keypoints, root.astype(np.float32), frame, self._scale, self._config.max_keypoints, self.name)
