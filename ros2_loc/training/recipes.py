@@ -26,7 +26,7 @@ class CvlnetRecipe:
     Attributes:
         towns: of synthetic towns only.
         begin_with: name or file of weights of the same network, to go on learning in other places; "" begins with random ones.
-        trunk: file with ImageNet weights to begin with (see `models.weights.load_trunk`); "" begins with random ones.
+        trunk: file with ImageNet weights to begin with (see `models.cvlnet.loading.load_trunk`); "" begins with random ones.
         licence: of the weights that come out.
     """
 

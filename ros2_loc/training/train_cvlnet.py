@@ -12,7 +12,8 @@ from tqdm import tqdm
 from ros2_loc.config import to_dict
 from ros2_loc.errors import ConfigError
 from ros2_loc.models.cvlnet import CVLNet, random
-from ros2_loc.models.weights import load_cvlnet, load_trunk, save_model
+from ros2_loc.models.cvlnet.loading import load_cvlnet, load_trunk
+from ros2_loc.models.weights import save_model
 from ros2_loc.training.cross_view_batches import CrossViewBatches
 from ros2_loc.training.cross_view_objective import CrossViewObjective
 from ros2_loc.training.cross_view_validation import CrossViewValidation

@@ -9,9 +9,9 @@ import pytest
 import torch
 from golden_recipe import state_dict
 
+from ros2_loc.models.cvlnet.loading import load_cvlnet
 from ros2_loc.models.cvlnet.official import OfficialCVLNet, fuse_method_of, renamed
 from ros2_loc.models.cvlnet.official_fusion import FUSE_METHODS
-from ros2_loc.models.weights import load_cvlnet
 
 
 @pytest.fixture(scope="module")

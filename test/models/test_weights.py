@@ -11,10 +11,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ros2_loc.errors import ConfigError, DataError, Ros2LocError
-from ros2_loc.models import cvlnet, weights
+from ros2_loc.models import cvlnet, weight_files, weights
 from ros2_loc.models.cvlnet import CVLNet
 from ros2_loc.models.cvlnet.backbones import make_backbone
+from ros2_loc.models.cvlnet.loading import load_cvlnet, load_trunk
 from ros2_loc.models.safa import Safa
+from ros2_loc.models.weight_files import sha256
+from ros2_loc.models.weight_table import TABLE, WeightFile
 
 HISTORY = {"recipe": {"epochs": 2, "data": ["town"]}, "seed": 7, "licence": "Apache-2.0"}
 CONFIG = CVLNet.Config(cells=8, coverage_m=25.6, tile_px=32, image_px=(32, 64), fusion="lstm")
@@ -53,11 +56,11 @@ def test_every_network_of_the_table_can_be_written_and_read(tmp_path: Path) -> N
     loaded = weights.load_model(tmp_path / "s.safetensors")
     assert isinstance(loaded, Safa) and loaded.config == safa.config
     with pytest.raises(ConfigError, match="of safa, here only CVLNet fits"):
-        weights.load_cvlnet(tmp_path / "s.safetensors")
+        load_cvlnet(tmp_path / "s.safetensors")
 
 
 def test_the_fingerprint_is_of_the_file(file: Path) -> None:
-    assert weights.load_cvlnet(file)[1] == weights.sha256(file)
+    assert load_cvlnet(file)[1] == sha256(file)
 
 
 def test_random_weights_are_those_of_their_seed(network: CVLNet) -> None:
@@ -106,7 +109,7 @@ def test_each_mismatch_is_named(file: Path, network: CVLNet) -> None:
         ("text.safetensors", b"not weights at all", "is no safetensors"),
         ("text.pth", b"not weights at all", "can't be read as weights"),
         ("code.pth", {"hook": dataclasses.dataclass}, "can't be read as weights"),
-        ("nested.pth", {"epoch": 3, "model": {}}, "more than a flat state_dict"),
+        ("nested.pth", {"epoch": 3, "model": {}}, "holds no state_dict"),
         ("other.pth", {"conv.weight": torch.zeros(2)}, "no checkpoint of CVLNet's authors"),
     ],
 )
@@ -117,7 +120,7 @@ def test_other_files_are_one_line(name: str, content: object, said: str, file: P
     else:
         path.write_bytes(content if isinstance(content, bytes) else file.read_bytes()[:-100])
     with pytest.raises(Ros2LocError, match=said) as caught:
-        weights.load_model(path)
+        load_cvlnet(path)
     assert "\n" not in str(caught.value)
 
 
@@ -132,24 +135,40 @@ def test_a_name_that_is_neither_lists_the_names() -> None:
         weights.load_model("huge")
 
 
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state", "net", None])
+def test_tensors_are_found_beside_what_else_a_checkpoint_holds(wrapper: str | None, tmp_path: Path) -> None:
+    state = {"conv.weight": torch.ones(2), "conv.bias": torch.zeros(1)}
+    beside = {"epoch": 3, "net": "Quad_L2Net_ConfCFS()", "optimizer": {"state": {}}}
+    torch.save({**beside, wrapper: state} if wrapper else state, tmp_path / "theirs.pth")
+    found = weights.tensors_of(tmp_path / "theirs.pth")
+    assert list(found) == list(state) and all(torch.equal(found[key], state[key]) for key in state)
+
+
+def row_of(file: Path) -> WeightFile:
+    return WeightFile(
+        file=file.name, source="a test", sha256=sha256(file), licence="Apache-2.0", commercial=True, size_mb=0.1, preprocessing="0..1"
+    )
+
+
 def test_names_of_the_table_are_checked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "DATA", file.parent)
-    row = weights.WeightFile(file.name, "a test", weights.sha256(file), "Apache-2.0", "0..1")
-    monkeypatch.setitem(weights.TABLE, "mine", row)
+    monkeypatch.setattr(weight_files, "DATA", file.parent)
+    row = row_of(file)
+    monkeypatch.setitem(TABLE, "mine", row)
     assert isinstance(weights.load_model("mine"), CVLNet)
-    monkeypatch.setitem(weights.TABLE, "mine", dataclasses.replace(row, sha256="0" * 64))
+    monkeypatch.setitem(TABLE, "mine", dataclasses.replace(row, sha256="0" * 64))
     with pytest.raises(DataError, match="sha256 is"):
         weights.load_model("mine")
-    monkeypatch.setitem(weights.TABLE, "mine", dataclasses.replace(row, file="gone.safetensors"))
+    monkeypatch.setitem(TABLE, "mine", dataclasses.replace(row, file="gone.safetensors"))
     with pytest.raises(DataError, match="not in this installation"):
         weights.load_model("mine")
 
 
-def test_every_row_of_the_table_is_installed_and_says_its_licence() -> None:
-    for name, row in weights.TABLE.items():
-        assert weights.locate(name).stat().st_size < 5e6 and row.licence and row.source and row.preprocessing
-        header = weights.read_metadata(name)
-        assert header["licence"] == row.licence and {"recipe", "seed"} <= set(header)
+def test_what_is_shipped_is_small_and_says_its_licence() -> None:
+    for name, row in TABLE.items():
+        if row.file:
+            assert weights.locate(name).stat().st_size < 5e6
+            header = weights.read_metadata(name)
+            assert header["licence"] == row.licence and {"recipe", "seed"} <= set(header)
 
 
 def test_published_weights_fill_the_trunk(tmp_path: Path) -> None:
@@ -157,10 +176,10 @@ def test_published_weights_fill_the_trunk(tmp_path: Path) -> None:
     published = {key: torch.full_like(value, 0.5) for key, value in backbone.trunk.state_dict().items()}  # type: ignore[union-attr]
     behind = {"features.24.weight": torch.zeros(1), "classifier.6.bias": torch.zeros(1000)}
     torch.save({**published, **behind}, tmp_path / "vgg16.pth")
-    weights.load_trunk(backbone, tmp_path / "vgg16.pth")
+    load_trunk(backbone, tmp_path / "vgg16.pth")
     assert all((value == 0.5).all() for value in backbone.trunk.state_dict().values())  # type: ignore[union-attr]
     torch.save({**published, "features.99.weight": torch.zeros(1)}, tmp_path / "vgg19.pth")
     with pytest.raises(DataError, match="features.99.weight unknown"):
-        weights.load_trunk(backbone, tmp_path / "vgg19.pth")
+        load_trunk(backbone, tmp_path / "vgg19.pth")
     with pytest.raises(ConfigError, match="no published weights"):
-        weights.load_trunk(make_backbone("small", 4), tmp_path / "vgg16.pth")
+        load_trunk(make_backbone("small", 4), tmp_path / "vgg16.pth")

@@ -33,7 +33,7 @@ class Backbone(nn.Module):
 def make_backbone(name: str, channels_out: int) -> Backbone:
     """The backbone of that name in BACKBONES, with random weights: (B, 3, H, W) in 0..1 -> (B, channels_out, H / stride, W / stride).
 
-    H and W are multiples of the stride. `models.weights.load_trunk` lays published ImageNet weights into all but `small`.
+    H and W are multiples of the stride. `models.cvlnet.loading.load_trunk` lays published ImageNet weights into all but `small`.
 
     Raises:
         ValueError: no backbone of that name.

@@ -15,7 +15,7 @@ from ros2_loc.core.overhead import OverheadGrid, project_overhead
 from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import Frame, GroundFeatures, OverheadDescriptor, TileDescriptors
 from ros2_loc.errors import ConfigError, DataError
-from ros2_loc.models.weights import load_cvlnet
+from ros2_loc.models.cvlnet.loading import load_cvlnet
 from ros2_loc.perception.cross_view.views import network_frame
 
 
@@ -27,7 +27,7 @@ class CvlNet:
         """Which weights, and how they are run.
 
         Attributes:
-            weights: a name in the table of `models.weights`, or the path of a safetensors file that `ros2-loc train cvlnet` wrote.
+            weights: a name in the table of `models.weight_table`, or the path of a safetensors file that `ros2-loc train cvlnet` wrote.
             batch_size: tiles in one pass.
             half: 16-bit floats in the backbones; on a GPU only.
         """

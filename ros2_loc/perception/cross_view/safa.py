@@ -19,7 +19,8 @@ from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import Frame, GroundFeatures, OverheadDescriptor, TileDescriptors
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.safa import Safa
-from ros2_loc.models.weights import load_model, locate, sha256
+from ros2_loc.models.weight_files import locate, sha256
+from ros2_loc.models.weights import load_model
 from ros2_loc.perception.cross_view.views import network_frame
 
 

@@ -1,0 +1,218 @@
+"""The weights that can be named: where each file is from, what it may be used for, which network it fits.
+
+Neither PyTorch nor a network is imported here: classes and loaders stand as "module:attribute".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_R2D2 = "https://github.com/naver/r2d2/raw/master/models/"
+_ALIKED = "https://github.com/Shiaoming/ALIKED/raw/main/models/"
+_MAGIC_LEAP = "https://github.com/magicleap/SuperGluePretrainedNetwork"
+_D2_NET = "https://dusmanu.com/files/d2-net/"
+_LIGHTGLUE = "https://github.com/cvg/LightGlue/releases/download/v0.1_arxiv/"
+_KORNIA = "https://huggingface.co/kornia/"
+
+_NAVER_LICENCE = "CC BY-NC-SA 3.0"
+_MAGIC_LEAP_LICENCE = "Magic Leap: academic or non-profit noncommercial research"
+_IMAGENET = "RGB in 0..1, minus ImageNet's mean, over its standard deviation"
+_POINTS = "keypoints in the pixels of their image, with its size; descriptors of unit length"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightFile:
+    """One line of the table.
+
+    Attributes:
+        file: name in this package's data folder, or "" for a file that is not shipped.
+        published: name under which its authors publish a file that is not shipped.
+        url: where it can be downloaded; "" where only a page is known (see `source`), from which the user brings the file.
+        mirrors: the same file elsewhere.
+        source: where it is from: a recipe of this project, or the page of those who published it.
+        sha256: hexadecimal, of the whole file; "" where nobody has told us: the first download's is recorded and holds from then on.
+        licence: of the weights.
+        commercial: whether that licence and that of the training data allow commercial use.
+        size_mb: of the file, 10^6 bytes.
+        preprocessing: what the network expects of an image.
+        loader: "module:function" that makes the network of the file, "" for files that no function of `models` opens (ONNX).
+        used_by: the components that take it.
+    """
+
+    source: str
+    licence: str
+    commercial: bool
+    preprocessing: str
+    file: str = ""
+    published: str = ""
+    url: str = ""
+    mirrors: tuple[str, ...] = ()
+    sha256: str = ""
+    size_mb: float = 0.0
+    loader: str = ""
+    used_by: tuple[str, ...] = ()
+
+
+def _r2d2(stem: str, sha256: str, size_mb: float) -> WeightFile:
+    return WeightFile(
+        published=f"{stem}.pt",
+        url=f"{_R2D2}{stem}.pt",
+        source="https://github.com/naver/r2d2",
+        sha256=sha256,
+        licence=_NAVER_LICENCE,
+        commercial=False,
+        size_mb=size_mb,
+        preprocessing=_IMAGENET,
+        loader="ros2_loc.models.r2d2:load_published",
+        used_by=("r2d2",),
+    )
+
+
+def _aliked(stem: str, sha256: str, size_mb: float) -> WeightFile:
+    return WeightFile(
+        published=f"{stem}.pth",
+        url=f"{_ALIKED}{stem}.pth",
+        source="https://github.com/Shiaoming/ALIKED",
+        sha256=sha256,
+        licence="BSD-3-Clause",
+        commercial=True,
+        size_mb=size_mb,
+        preprocessing="RGB in 0..1",
+        loader="ros2_loc.models.aliked:load_published",
+        used_by=("aliked",),
+    )
+
+
+def _magic_leap(stem: str, network: str, size_mb: float, preprocessing: str) -> WeightFile:
+    return WeightFile(
+        published=f"{stem}.pth",
+        url=f"{_MAGIC_LEAP}/raw/master/models/weights/{stem}.pth",
+        source=_MAGIC_LEAP,
+        licence=_MAGIC_LEAP_LICENCE,
+        commercial=False,
+        size_mb=size_mb,
+        preprocessing=preprocessing,
+        loader=f"ros2_loc.models.{network}:load_published",
+        used_by=(network,),
+    )
+
+
+def _d2_net(stem: str) -> WeightFile:
+    return WeightFile(
+        published=f"{stem}.pth",
+        url=f"{_D2_NET}{stem}.pth",
+        source="https://github.com/mihaidusmanu/d2-net",
+        licence="BSD-3-Clause-Clear",
+        commercial=True,
+        size_mb=30.5,
+        preprocessing="BGR in 0..255, minus (103.939, 116.779, 123.68)",
+        loader="ros2_loc.models.d2net:load_published",
+        used_by=("d2net",),
+    )
+
+
+def _delg(depth: int, size_mb: float) -> WeightFile:
+    return WeightFile(
+        published=f"delg_r{depth}.pyth",
+        source="https://github.com/feymanpriv/DELG",
+        licence="that of the repository: read its LICENSE",
+        commercial=False,
+        size_mb=size_mb,
+        preprocessing="BGR in 0..1, minus (0.406, 0.456, 0.485), over (0.225, 0.224, 0.229)",
+        loader="ros2_loc.models.delg:load_published",
+        used_by=("delg",),
+    )
+
+
+def _lightglue(features: str) -> WeightFile:
+    return WeightFile(
+        published=f"{features}_lightglue.pth",
+        url=f"{_LIGHTGLUE}{features}_lightglue.pth",
+        mirrors=(f"{_KORNIA}lightglue/resolve/main/{features}_lightglue.pth",),
+        source="https://github.com/cvg/LightGlue",
+        licence="Apache-2.0",
+        commercial=True,
+        size_mb=47.5,
+        preprocessing=_POINTS,
+        used_by=("lightglue",),
+    )
+
+
+def _onnx(file: str, network: str, sha256: str, size_mb: float, preprocessing: str) -> WeightFile:
+    return WeightFile(
+        published=file,
+        source="https://github.com/verlab/accelerated_features, as ONNX by others: the file is told by its sha256",
+        sha256=sha256,
+        licence="Apache-2.0",
+        commercial=True,
+        size_mb=size_mb,
+        preprocessing=preprocessing,
+        used_by=(network,),
+    )
+
+
+def _verlab(file: str, network: str, size_mb: float, preprocessing: str, mirrors: tuple[str, ...] = ()) -> WeightFile:
+    return WeightFile(
+        published=file,
+        url=f"https://github.com/verlab/accelerated_features/raw/main/weights/{file}",
+        mirrors=mirrors,
+        source="https://github.com/verlab/accelerated_features",
+        licence="Apache-2.0",
+        commercial=True,
+        size_mb=size_mb,
+        preprocessing=preprocessing,
+        used_by=(network,),
+    )
+
+
+TABLE: dict[str, WeightFile] = {
+    "small": WeightFile(
+        file="cvlnet_small.safetensors",
+        source="ros2-loc train cvlnet --data town --recipe small",
+        sha256="2e5441962e5b0f1faeb320afd95d912cc9116a7cb1f659e7ba45552732da665c",
+        licence="Apache-2.0",
+        commercial=True,
+        size_mb=0.8,
+        preprocessing="RGB in 0..1; frames as the level view, tiles north up",
+        used_by=("cvlnet",),
+    ),
+    "r2d2_wasf_n16": _r2d2("r2d2_WASF_N16", "9ae90e02a9a133d100ca7aeaa32f4d4d7736a6dd222a530a25c8f7da5e508528", 2.0),
+    "r2d2_wasf_n8_big": _r2d2("r2d2_WASF_N8_big", "597dc13998e211e827c550bdc8f76dbb4aca32747846f96962c9168586cec418", 4.2),
+    "r2d2_waf_n16": _r2d2("r2d2_WAF_N16", "27cebd6608317b35198a76f60f87492110dee3e88ca382586a729dadb1a16b90", 2.0),
+    "faster2d2_wasf_n16": _r2d2("faster2d2_WASF_N16", "217daa3a166bfe9bf2b68c05c1607a09dd4d552ae1bbeda885479d504eefc14b", 2.0),
+    "aliked_t16": _aliked("aliked-t16", "56782336919db220144a884e710e2b6af13b3b8f8da15b915a239078ab471085", 0.8),
+    "aliked_n16": _aliked("aliked-n16", "5be8704840ed662d9d8c561bf7279c222092674e7eb05fd0feab94899e9d82f2", 2.7),
+    "aliked_n32": _aliked("aliked-n32", "055283fd1624d3ab46a05c3b617b1a79a3f28d1f551737eef2d653e8c8232890", 3.9),
+    "xfeat": _onnx(
+        "xfeat.onnx", "xfeat", "54041f61f0d9b1968451a65fe0fd79e96692b1d8266c54a6939a73e847df5988", 2.7, "see perception/extractors/xfeat.py"
+    ),
+    "lighterglue": _onnx(
+        "lighterglue_L3.onnx", "lighterglue", "a721f366f54b20328fa98c799cc31478edb1c31f0c941528df3d363c3753760d", 2.3, _POINTS
+    ),
+    "xfeat_official": _verlab("xfeat.pt", "xfeat", 6.2, "see perception/extractors/xfeat.py"),
+    "lighterglue_official": _verlab(
+        "xfeat-lighterglue.pt", "lighterglue", 4.2, _POINTS, (f"{_KORNIA}lightglue/resolve/main/xfeat-lighterglue.pt",)
+    ),
+    "superpoint_v1": _magic_leap("superpoint_v1", "superpoint", 5.2, "gray in 0..1"),
+    "superglue_indoor": _magic_leap("superglue_indoor", "superglue", 48.2, _POINTS),
+    "superglue_outdoor": _magic_leap("superglue_outdoor", "superglue", 48.2, _POINTS),
+    "superpoint_lightglue": _lightglue("superpoint"),
+    "aliked_lightglue": _lightglue("aliked"),
+    "disk_lightglue": _lightglue("disk"),
+    "sift_lightglue": _lightglue("sift"),
+    "d2_tf": _d2_net("d2_tf"),
+    "d2_ots": _d2_net("d2_ots"),
+    "d2_tf_no_phototourism": _d2_net("d2_tf_no_phototourism"),
+    "delg_r50": _delg(50, 100.6),
+    "delg_r101": _delg(101, 176.0),
+    "hrnet_w48_cityscapes": WeightFile(
+        published="hrnet_w48_cityscapes_cls19_1024x2048_trainset.pth",
+        source="https://github.com/HRNet/HRNet-Semantic-Segmentation (a OneDrive folder linked there)",
+        licence="code MIT; trained on Cityscapes, whose images are for non-commercial use",
+        commercial=False,
+        size_mb=263.8,
+        preprocessing=_IMAGENET,
+        loader="ros2_loc.models.hrnet:load_published",
+        used_by=("context_r2d2",),
+    ),
+}
