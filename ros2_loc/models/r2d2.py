@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros2_loc.errors import ConfigError, DataError
-from ros2_loc.models.weights import load_strictly
+from ros2_loc.models.weights import load_strictly, tensors_of
 
 DIMENSION = 128
 # of RGB in 0..1, as of ImageNet
@@ -129,8 +129,6 @@ def load_published(path: str | Path) -> R2D2:
     Raises:
         ConfigError, DataError: no such file; not R2D2's weights.
     """
-    from ros2_loc.models.weights import tensors_of
-
     state = renamed(tensors_of(path))
     network = R2D2(config_of(state))
     load_strictly(network, state, str(path))

@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import golden_cvlnet
+import golden_hrnet
+import golden_r2d2
 import pytest
 from golden_recipe import BAR
 
-COMPARE = {"cvlnet": golden_cvlnet.compare_all}
+COMPARE = {
+    "cvlnet": golden_cvlnet.compare_all,
+    "hrnet": golden_hrnet.compare_all,
+    "r2d2": golden_r2d2.compare_all,
+}
 
 
 @pytest.mark.timeout(900)  # two full-size videos and tiles through VGG16
