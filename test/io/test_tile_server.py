@@ -17,8 +17,9 @@ import pytest
 
 from ros2_loc.core.geodesy import geodetic_from_mercator_px
 from ros2_loc.errors import ConfigError, DataError
+from ros2_loc.io.downloads import retry_after_s
 from ros2_loc.io.imagery.pyramid import GeodeticBox, TilePyramid
-from ros2_loc.io.imagery.tile_server import Pace, TileServer, _retry_after_s, redacted
+from ros2_loc.io.imagery.tile_server import Pace, TileServer, redacted
 
 ZOOM, X0, Y0 = 17, 68590, 45010
 
@@ -208,8 +209,8 @@ def test_secrets_are_left_out() -> None:
 
 
 def test_what_retry_after_says() -> None:
-    assert _retry_after_s(None) == 0.0 and _retry_after_s("7") == 7.0 and _retry_after_s("99999") == 120.0
-    assert 5.0 < _retry_after_s(formatdate(time.time() + 10, usegmt=True)) <= 10.0 and _retry_after_s("soon") == 0.0
+    assert retry_after_s(None) == 0.0 and retry_after_s("7") == 7.0 and retry_after_s("99999") == 120.0
+    assert 5.0 < retry_after_s(formatdate(time.time() + 10, usegmt=True)) <= 10.0 and retry_after_s("soon") == 0.0
 
 
 def test_a_template_must_name_column_row_and_zoom(tmp_path: Path) -> None:

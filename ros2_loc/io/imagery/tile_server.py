@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from ros2_loc import __version__
 from ros2_loc.errors import ConfigError, DataError
+from ros2_loc.io.downloads import TRY_AGAIN, retry_after_s
 from ros2_loc.io.files import atomic_path
 from ros2_loc.io.imagery.pyramid import GeodeticBox, TileName, TilePyramid, choose_zoom, decode_tile, tiles_in
 from ros2_loc.io.imagery.xyz import open_xyz
@@ -27,7 +27,6 @@ from ros2_loc.io.imagery.xyz import open_xyz
 USER_AGENT = f"ros2_loc/{__version__} (tile builder; fetches each tile once and keeps it)"
 MAX_ZOOM = 20
 _NO_TILE = (204, 404, 410)
-_TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 _ALL_MISSING_AFTER = 20  # from the middle of the area outwards: then there is nothing
 
 
@@ -137,9 +136,9 @@ class TileServer:
                 problem = f"{error.code} {error.reason}"
                 if error.code in _NO_TILE:
                     return b""
-                if error.code not in _TRY_AGAIN:
+                if error.code not in TRY_AGAIN:
                     raise DataError(f"{where}: refused ({problem}): does the URL need a key, and may its tiles be downloaded?") from error
-                pace.hold(max(self.first_wait_s * 2**trial, _retry_after_s(error.headers.get("Retry-After"))))
+                pace.hold(max(self.first_wait_s * 2**trial, retry_after_s(error.headers.get("Retry-After"))))
             except (URLError, HTTPException, OSError) as error:
                 problem = str(getattr(error, "reason", "") or error or type(error).__name__)
                 pace.hold(self.first_wait_s * 2**trial)
@@ -187,14 +186,3 @@ def redacted(template: str) -> str:
 
 def _hidden(pairs: Iterable[str]) -> list[str]:
     return [pair if "{" in pair or "=" not in pair else f"{pair.partition('=')[0]}=..." for pair in pairs]
-
-
-def _retry_after_s(value: str | None) -> float:
-    """Of the header: seconds, or a date; at most two minutes."""
-    if not value:
-        return 0.0
-    try:
-        seconds = float(value) if value.strip().isdigit() else parsedate_to_datetime(value).timestamp() - time.time()
-    except ValueError:
-        return 0.0
-    return min(max(seconds, 0.0), 120.0)
