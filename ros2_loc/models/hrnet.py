@@ -203,8 +203,8 @@ def _conv_bn(inputs: int, outputs: int, size: int = 3, stride: int = 1, relu: bo
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), *([nn.ReLU(inplace=True)] if relu else []))
 
 
-def _enlarged(branch: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
-    return functional.interpolate(branch, tuple(size), mode="bilinear", align_corners=align_corners)
+def _enlarged(branch: Tensor, size: torch.Size, align_corners: bool) -> Tensor:
+    return functional.interpolate(branch, size, mode="bilinear", align_corners=align_corners)
 
 
 def _unchanged(count: int) -> list[nn.Module]:
