@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 BAR = 1e-4
 _SCALED = re.compile(r"([\d.]+) x (?:the )?standard rule")
+_DRAWN = re.compile(r"(?:([\d.]+)\*\()?([\d.]+)\+([\d.]+)(?: n|\*rng\.standard_normal\(.*\))\)?")
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,39 @@ def state_dict(keys: Mapping[str, list[int]], overrides: Mapping[str, str], seed
     """The weights of `keys` (name -> shape) for a seed.
 
     Raises:
-        ValueError: an override that is no multiple of the standard rule.
+        ValueError: an override that is neither a multiple of the standard rule nor a constant with normal noise.
     """
-    return {key: torch.tensor(_scale(key, overrides) * _standard(key, shape, seed)).float() for key, shape in keys.items()}
+    return {key: torch.tensor(_numbers(key, shape, overrides, seed)).float() for key, shape in keys.items()}
+
+
+def _numbers(key: str, shape: list[int], overrides: Mapping[str, str], seed: int) -> NDArray[np.float64]:
+    rule = next((rule for patterns, rule in overrides.items() if any(fnmatch(key, pattern) for pattern in _each(patterns))), "")
+    if not rule:
+        return _standard(key, shape, seed)
+    if scaled := _SCALED.fullmatch(rule):
+        return float(scaled[1]) * _standard(key, shape, seed)
+    if drawn := _DRAWN.fullmatch(rule):
+        factor, constant, sigma = (float(number or 1.0) for number in drawn.groups())
+        return np.asarray(factor * (constant + sigma * _generator(key, seed).standard_normal(shape)))
+    raise ValueError(f"recipe: the override {rule!r} of {key} is neither a multiple of the standard rule nor a constant with noise")
+
+
+def _each(patterns: str) -> list[str]:
+    """The patterns of "a.{b,c} and d"."""
+    found = []
+    for pattern in patterns.split(" and "):
+        before, brace, rest = pattern.partition("{")
+        inside, _, after = rest.partition("}")
+        found += [before + choice + after for choice in inside.split(",")] if brace else [pattern]
+    return found
+
+
+def _generator(key: str, seed: int) -> np.random.RandomState:
+    return np.random.RandomState((zlib.crc32(key.encode()) ^ seed) & 0xFFFFFFFF)
 
 
 def _standard(key: str, shape: list[int], seed: int) -> NDArray[np.float64]:
-    rng = np.random.RandomState((zlib.crc32(key.encode()) ^ seed) & 0xFFFFFFFF)
+    rng = _generator(key, seed)
     last = key.rpartition(".")[2]
     if last == "num_batches_tracked":
         return np.zeros(shape)
@@ -59,16 +86,6 @@ def _standard(key: str, shape: list[int], seed: int) -> NDArray[np.float64]:
     if last == "running_mean" or last.endswith("bias"):
         return 0.1 * rng.standard_normal(shape)
     raise ValueError(f"the recipe has no rule for {key}")
-
-
-def _scale(key: str, overrides: Mapping[str, str]) -> float:
-    for pattern, rule in overrides.items():
-        if fnmatch(key, pattern):
-            found = _SCALED.fullmatch(rule)
-            if not found:
-                raise ValueError(f"recipe: the override {rule!r} of {pattern} is no multiple of the standard rule")
-            return float(found.group(1))
-    return 1.0
 
 
 def blocks_image(

@@ -5,15 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import golden_cvlnet
+import golden_d2net
+import golden_delg
 import golden_hrnet
 import golden_r2d2
+import golden_superglue
 import pytest
 from golden_recipe import BAR
 
 COMPARE = {
     "cvlnet": golden_cvlnet.compare_all,
+    "d2net": golden_d2net.compare_all,
+    "delg": golden_delg.compare_all,
     "hrnet": golden_hrnet.compare_all,
     "r2d2": golden_r2d2.compare_all,
+    "superglue": golden_superglue.compare_all,
 }
 
 

@@ -1,0 +1,75 @@
+"""Everything that the golden files of DELG hold, computed by `models.delg`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from golden_recipe import Comparison, blocks_image, compare, read_json, state_dict, stored_form
+from torch import Tensor
+
+from ros2_loc.models import delg
+from ros2_loc.models.delg import Delg, LocalMaps
+from ros2_loc.models.pycls_resnet import MEAN, STD
+from ros2_loc.models.weights import load_strictly
+
+LEVELS = ((0.7071, (112, 144)), (1.0, (160, 208)))
+DESCRIBED = 40
+DISCRETE = ("nms_keep", "nms_count", "nms07_keep")
+
+
+def compare_all(folder: Path, seed: int) -> list[Comparison]:
+    """Every array of golden_seed{seed}.npz beside ours."""
+    recipe = read_json(folder / "recipe.json")
+    network = make_network(read_json(folder / "keys.json")["delg_extraction_R50"], recipe["overrides"], seed)
+    ours = outputs(network, seed)
+    with np.load(folder / f"golden_seed{seed}.npz") as golden:
+        missing = set(golden.files) - set(ours)
+        assert not missing, f"golden arrays that nothing here computes: {sorted(missing)}"
+        return [
+            compare(name, stored_form(ours[name].numpy(), name, recipe), golden[name], discrete=name in DISCRETE) for name in golden.files
+        ]
+
+
+def make_network(keys: Mapping[str, list[int]], overrides: Mapping[str, str], seed: int) -> Delg:
+    """The authors' state_dict of the recipe in our network."""
+    network = Delg(Delg.Config())
+    load_strictly(network, delg.renamed(state_dict(keys, overrides, seed)), "recipe")
+    return network.eval()
+
+
+@torch.inference_mode()
+def outputs(network: Delg, seed: int) -> dict[str, Tensor]:
+    """The golden arrays, whole."""
+    rng = np.random.RandomState(seed)
+    # the recipe's images are BGR already
+    mean, std = (torch.tensor(values[::-1])[:, None, None] for values in (MEAN, STD))
+    ours, boxes, scores, described = {}, [], [], []
+    for scale, (height, width) in LEVELS:
+        image = (torch.from_numpy(blocks_image(rng, 3, height, width, 16)) - mean) / std
+        vector, maps = network(image[None])
+        weighed = maps.descriptors * maps.attention
+        kept, attention = _kept(maps)
+        boxes.append(delg.receptive_boxes(*maps.attention.shape[2:], scale)[kept])
+        scores.append(attention)
+        described.append(weighed[0].flatten(1).T[kept])
+        arrays = {"global": vector, "local": weighed, "att": maps.attention, "boxes": boxes[-1], "sel_scores": attention}
+        ours |= {f"s{scale}.{name}": value for name, value in arrays.items()}
+    all_boxes, all_scores = torch.cat(boxes), torch.cat(scores)
+    best = delg.best_boxes(all_boxes, all_scores, 0.98, 1000)
+    centres = (all_boxes[:, :2] + all_boxes[:, 2:]) / 2.0
+    return ours | {
+        "nms_keep": best,
+        "nms_count": torch.tensor(len(best)),
+        "nms07_keep": delg.best_boxes(all_boxes, all_scores, 0.7, 100),
+        "locations_yx": centres[best],
+        "descriptors": torch.nn.functional.normalize(torch.cat(described)[best[:DESCRIBED]], dim=1),
+    }
+
+
+def _kept(maps: LocalMaps) -> tuple[Tensor, Tensor]:
+    attention = maps.attention[0, 0].flatten()
+    kept = (attention > delg.ATTENTION_THRESHOLD).nonzero()[:, 0]
+    return kept, attention[kept]
