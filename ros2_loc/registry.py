@@ -17,7 +17,7 @@ from ros2_loc.config import build
 from ros2_loc.errors import ConfigError, MissingDependencyError
 
 KINDS = ("extractor", "matcher", "encoder", "reranker", "detector", "cross_view")
-_FOR_NETWORKS = ("torch", "torchvision", "timm", "safetensors", "tensorboard")
+_FOR_NETWORKS = ("torch", "torchvision", "timm", "kornia", "safetensors", "tensorboard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,10 @@ TABLE: dict[str, dict[str, Component]] = {
     "extractor": {
         "sift": Component("ros2_loc.perception.extractors.sift:Sift", "RootSIFT by OpenCV, sub-pixel, no weights"),
         "orb": Component("ros2_loc.perception.extractors.orb:Orb", "ORB by OpenCV as float bits: fastest, least accurate"),
+        "aliked": Component(
+            "ros2_loc.perception.extractors.aliked:Aliked", "ALIKED: sub-pixel, accurate, free to use", "torch", "aliked_n16"
+        ),
+        "xfeat": Component("ros2_loc.perception.extractors.xfeat:XFeat", "XFeat by ONNX Runtime: fast on a CPU", "onnxruntime", "xfeat"),
     },
     "matcher": {
         "mutual_nearest": Component(

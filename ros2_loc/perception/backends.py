@@ -1,0 +1,229 @@
+"""What runs a dense network that `ros2-loc export` wrote: ONNX Runtime, OpenVINO, or TensorRT through ONNX Runtime.
+
+Arrays in, arrays out; PyTorch is not needed. `perception.dense_network` puts these in the place of a network of `models`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ros2_loc.errors import ConfigError, DataError, MissingDependencyError
+from ros2_loc.io.files import require_file
+from ros2_loc.registry import install_command
+
+FORMAT = "ros2_loc exported network 1"
+Maps = list[NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class BackendConfig:
+    """What runs the dense part of an extractor.
+
+    Attributes:
+        backend: torch; or onnxruntime, openvino, tensorrt (through ONNX Runtime) for an exported network.
+        model: file that `ros2-loc export` wrote, not for torch.
+        threads: of ONNX Runtime or OpenVINO; 0 for their own choice.
+    """
+
+    backend: Literal["torch", "onnxruntime", "openvino", "tensorrt"] = "torch"
+    model: str = ""
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.threads < 0 or (self.backend == "torch" and self.model):
+            raise ConfigError(f"threads must not be negative, and backend torch has no model: got {self.threads}, {self.model!r}")
+
+
+class Runner(Protocol):
+    """A network that is ready to run.
+
+    Attributes:
+        metadata: what the export wrote into the file; empty for files of others.
+        size: (width, height) px that its images must have, or None where any will do.
+    """
+
+    metadata: Mapping[str, str]
+    size: tuple[int, int] | None
+
+    def run(self, images: NDArray[np.float32]) -> Maps:
+        """(B, 3, H, W) -> the outputs in their order, (B, C, h, w) each."""
+        ...
+
+
+class OnnxRunner:
+    """ONNX Runtime: on the CPU, by CUDA, or by TensorRT."""
+
+    def __init__(self, model: Path | bytes, device: str = "cpu", threads: int = 0, tensorrt: bool = False) -> None:
+        self._session = onnx_session(model, device, threads, tensorrt)
+        self._input = self._session.get_inputs()[0]
+        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.size = _fixed_size(self._input.shape)
+
+    def run(self, images: NDArray[np.float32]) -> Maps:
+        """See `Runner`."""
+        return self._session.run(None, {self._input.name: np.ascontiguousarray(images)})  # type: ignore[no-any-return]
+
+
+class OpenVinoRunner:
+    """OpenVINO on the CPU, in full precision unless the file is quantized."""
+
+    def __init__(self, model: Path | bytes, threads: int = 0) -> None:
+        openvino = _openvino()
+        try:
+            network = openvino.Core().read_model(model)
+        except RuntimeError as error:
+            raise DataError(f"{_name(model)}: can't be read as a network by OpenVINO: export it again") from error
+        shape = network.inputs[0].partial_shape
+        self.size = _fixed_size([side.get_length() if side.is_static else "" for side in shape])
+        held = network.rt_info["ros2_loc"] if "ros2_loc" in network.rt_info else {}
+        self.metadata = {key: str(held[key].value if hasattr(held[key], "value") else held[key]) for key in held}
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        self._compiled = openvino.compile_model(network, "CPU", options | ({"INFERENCE_NUM_THREADS": threads} if threads else {}))
+
+    def run(self, images: NDArray[np.float32]) -> Maps:
+        """See `Runner`."""
+        results = self._compiled([np.ascontiguousarray(images)])
+        return [results[output] for output in self._compiled.outputs]
+
+
+def open_runner(config: BackendConfig, model: Path | bytes, device: str) -> Runner:
+    """The runner of a backend other than torch.
+
+    Raises:
+        ConfigError: a backend that does not go with the device, or that this machine lacks.
+        DataError: no such file, or one that can't be read.
+        MissingDependencyError: the package of the backend is not installed.
+    """
+    if isinstance(model, Path):
+        require_file(model, "exported network")
+    if config.backend == "openvino":
+        if device != "cpu":
+            raise ConfigError(f"backend openvino runs on device cpu, not {device!r}: use onnxruntime or tensorrt there")
+        return OpenVinoRunner(model, config.threads)
+    return OnnxRunner(model, device, config.threads, config.backend == "tensorrt")
+
+
+def open_exported(config: BackendConfig, network: str, sha256: str, device: str) -> Runner:
+    """The runner of `config.model`, which must be an export of this very network.
+
+    Args:
+        config: of a backend other than torch.
+        network: name that the export wrote.
+        sha256: of the weight file that the extractor is configured with.
+        device: cpu or cuda.
+
+    Raises:
+        ConfigError, DataError, MissingDependencyError: as `open_runner`; a file of another network or of other weights.
+    """
+    if not config.model:
+        raise ConfigError(f"backend {config.backend} needs model: FILE, which `ros2-loc export {network} --out FILE` writes")
+    runner = open_runner(config, Path(config.model).expanduser(), device)
+    held = runner.metadata
+    if held.get("format") != FORMAT or held.get("network") != network:
+        found = held.get("network") or "of someone else"
+        raise DataError(f"{config.model}: is no export of {network} but {found}: write it by `ros2-loc export {network}`")
+    if held.get("weights_sha256") != sha256:
+        found = held.get("weights_sha256", "")[:12]
+        raise DataError(f"{config.model}: was exported from weights {found}..., the extractor has {sha256[:12]}...: export it again")
+    return runner
+
+
+def run_at(runner: Runner, images: NDArray[np.float32]) -> Maps:
+    """Run images of any size that the network takes.
+
+    Those smaller than a fixed size are filled up at the right and bottom by repeating the edge, and the outputs are cut back.
+
+    Raises:
+        DataError: images larger than the fixed size.
+    """
+    size, (height, width) = runner.size, images.shape[2:]
+    if size is None:
+        return runner.run(images)
+    if width > size[0] or height > size[1]:
+        raise DataError(
+            f"the network was exported for {size[0]}x{size[1]} px and the image has {width}x{height}: set max_edge_px, or export --dynamic"
+        )
+    filled = np.pad(images, ((0, 0), (0, 0), (0, size[1] - height), (0, size[0] - width)), mode="edge")
+    outputs = [runner.run(one[None]) for one in filled]
+    whole = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
+    return [_cut(each, (width / size[0], height / size[1])) for each in whole]
+
+
+def onnx_session(model: Path | bytes, device: str = "cpu", threads: int = 0, tensorrt: bool = False) -> Any:
+    """An `onnxruntime.InferenceSession`.
+
+    Args:
+        model: file, or the content of one.
+        device: cpu or cuda.
+        threads: 0 for ONNX Runtime's own choice.
+        tensorrt: engines are kept beside the file, in a folder named after it.
+
+    Raises:
+        ConfigError: this ONNX Runtime has no provider for the device.
+        DataError: not an ONNX file, or with operations that this ONNX Runtime does not know.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+    runtime = _onnxruntime()
+    providers = _providers(runtime.get_available_providers(), model, device, tensorrt)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return runtime.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=providers)
+    except Exception as error:  # its exceptions have no common class
+        raise DataError(f"{_name(model)}: ONNX Runtime {runtime.__version__} can't open it: {_one_line(error)}") from error
+
+
+def _providers(available: list[str], model: Path | bytes, device: str, tensorrt: bool) -> list[Any]:
+    wanted = "TensorrtExecutionProvider" if tensorrt else "CUDAExecutionProvider" if device != "cpu" else "CPUExecutionProvider"
+    if tensorrt and device == "cpu":
+        raise ConfigError("backend tensorrt needs device cuda: on a CPU use backend onnxruntime or openvino")
+    if wanted not in available:
+        remedy = "pip install onnxruntime-gpu (JetPack has its own)" if device != "cpu" else "install onnxruntime again"
+        raise ConfigError(f"this ONNX Runtime has no {wanted}, only {', '.join(available)}: {remedy}")
+    if tensorrt and isinstance(model, Path):
+        kept = {"trt_engine_cache_enable": True, "trt_engine_cache_path": f"{model}.engines", "trt_fp16_enable": True}
+        return [(wanted, kept), "CUDAExecutionProvider", "CPUExecutionProvider"]
+    return list(dict.fromkeys((wanted, "CPUExecutionProvider")))
+
+
+def _fixed_size(shape: list[Any]) -> tuple[int, int] | None:
+    height, width = shape[2:4]
+    return (int(width), int(height)) if isinstance(width, int) and isinstance(height, int) else None
+
+
+def _cut(maps: NDArray[np.float32], share: tuple[float, float]) -> NDArray[np.float32]:
+    height, width = maps.shape[2:]
+    return maps[:, :, : math.ceil(height * share[1] - 1e-6), : math.ceil(width * share[0] - 1e-6)]
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"ONNX models need the package onnxruntime: {install_command('onnxruntime')}") from error
+    return onnxruntime
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"backend openvino needs the package openvino: {install_command('openvino')}") from error
+    return openvino
+
+
+def _name(model: Path | bytes) -> str:
+    return "network" if isinstance(model, bytes) else str(model)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160]

@@ -1,0 +1,43 @@
+"""A dense network of an extractor: PyTorch's own, or an exported one in its place, called alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ros2_loc.models.weight_files import locate, sha256
+from ros2_loc.perception.backends import BackendConfig, Runner, open_exported, run_at
+
+
+class ExportedNetwork:
+    """Called as the module that it was exported from: (B, 3, H, W) -> its outputs, on the CPU."""
+
+    def __init__(self, runner: Runner, outputs: Callable[..., Any]) -> None:
+        self._runner = runner
+        self._outputs = outputs
+
+    def __call__(self, images: Tensor) -> Any:
+        maps = run_at(self._runner, images.detach().float().cpu().numpy())
+        return self._outputs(*(torch.from_numpy(one) for one in maps))
+
+
+def in_place_of(network: nn.Module, outputs: Callable[..., Any], name: str, weights: str, config: BackendConfig, device: str) -> Any:
+    """What an extractor shall call: `network` itself, or its export.
+
+    Args:
+        network: on its device, in evaluation mode.
+        outputs: makes of tensors what the network's forward returns (its NamedTuple).
+        name: of the network, as the export wrote it.
+        weights: name or path of the weight file that the network was loaded from.
+        config: of the extractor.
+        device: cpu or cuda.
+
+    Raises:
+        ConfigError, DataError, MissingDependencyError: as `backends.open_exported`.
+    """
+    if config.backend == "torch":
+        return network
+    return ExportedNetwork(open_exported(config, name, sha256(locate(weights)), device), outputs)
