@@ -50,24 +50,26 @@ class Delg(nn.Module):
         """Sizes and parts.
 
         Attributes:
-            resnet: trunk and global head.
+            depth: of the trunk, 50 or 101.
+            dimension: of the global descriptor.
             local: projected: one projection is both described and attended, as in the published weights; autoencoder: as in the paper, a
                 small code that the trunk's features can be rebuilt of, attention beside it.
             local_dimension: D of the local descriptors; 512 of the published weights, 128 in the paper.
         """
 
-        resnet: PyclsResNet.Config = PyclsResNet.Config()
+        depth: int = 50
+        dimension: int = 512
         local: Literal["projected", "autoencoder"] = "projected"
         local_dimension: int = 512
 
         def __post_init__(self) -> None:
             if self.local not in ("projected", "autoencoder") or self.local_dimension < 1:
-                raise ConfigError(f"delg: local is projected or autoencoder, its dimension positive: {self.local!r}, {self.local_dimension}")
+                raise ConfigError(f"delg: local is projected or autoencoder of at least 1 number: {self.local!r}, {self.local_dimension}")
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.resnet = PyclsResNet(config.resnet)
+        self.resnet = PyclsResNet(PyclsResNet.Config(config.depth, config.dimension))
         branch = Projected if config.local == "projected" else Autoencoder
         self.local: Projected | Autoencoder = branch(config.local_dimension)
 
@@ -160,8 +162,8 @@ def load_published(path: str | Path) -> Delg:
     trunk = {key.removeprefix("resnet."): value for key, value in state.items() if key.startswith("resnet.")}
     if "local.attention.weight" not in state:
         raise DataError(f"{path}: has no local branch (localmodel): these are no weights of DELG's authors")
-    dimension = state["local.attention.weight"].shape[1]
-    network = Delg(Delg.Config(pycls_resnet.config_of(trunk), local_dimension=dimension))
+    resnet = pycls_resnet.config_of(trunk)
+    network = Delg(Delg.Config(resnet.depth, resnet.dimension, local_dimension=state["local.attention.weight"].shape[1]))
     load_strictly(network, state, str(path))
     return network.eval()
 

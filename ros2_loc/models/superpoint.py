@@ -125,10 +125,7 @@ def descriptors_at(descriptors: Tensor, pixels: Tensor, as_authors: bool = False
         (N, D) of unit length.
     """
     size = torch.tensor([descriptors.shape[2], descriptors.shape[1]], device=pixels.device) * CELL_PX
-    if as_authors:
-        at = (pixels - CELL_PX / 2 + 0.5) / (size - CELL_PX / 2 - 0.5)
-    else:
-        at = (pixels + 0.5) / size
+    at = (pixels - CELL_PX / 2 + 0.5) / (size - CELL_PX / 2 - 0.5) if as_authors else (pixels + 0.5) / size
     # the length of a cell's descriptor must not weigh it
     unit = functional.normalize(descriptors, dim=0)[None]
     found = functional.grid_sample(unit, (2.0 * at - 1.0).to(unit.dtype)[None, None], align_corners=as_authors)

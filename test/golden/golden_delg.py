@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from golden_recipe import Comparison, blocks_image, compare, read_json, state_dict, stored_form
+from golden_recipe import Comparison, blocks_image, compare, compare_order, read_json, state_dict, stored_form
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ros2_loc.models import delg
@@ -17,20 +19,23 @@ from ros2_loc.models.weights import load_strictly
 
 LEVELS = ((0.7071, (112, 144)), (1.0, (160, 208)))
 DESCRIBED = 40
-DISCRETE = ("nms_keep", "nms_count", "nms07_keep")
+SUPPRESSED = {"nms_keep": (0.98, 1000), "nms07_keep": (0.7, 100)}
 
 
 def compare_all(folder: Path, seed: int) -> list[Comparison]:
     """Every array of golden_seed{seed}.npz beside ours."""
     recipe = read_json(folder / "recipe.json")
     network = make_network(read_json(folder / "keys.json")["delg_extraction_R50"], recipe["overrides"], seed)
-    ours = outputs(network, seed)
-    with np.load(folder / f"golden_seed{seed}.npz") as golden:
-        missing = set(golden.files) - set(ours)
-        assert not missing, f"golden arrays that nothing here computes: {sorted(missing)}"
-        return [
-            compare(name, stored_form(ours[name].numpy(), name, recipe), golden[name], discrete=name in DISCRETE) for name in golden.files
-        ]
+    with np.load(folder / f"golden_seed{seed}.npz") as file:
+        golden = {name: file[name] for name in file.files}
+    ours = outputs(network, seed, golden["nms_keep"])
+    compared = [
+        compare(name, stored_form(ours[name].numpy(), name, recipe), golden[name], discrete=name == "nms_count")
+        for name in golden
+        if name not in SUPPRESSED
+    ]
+    scores = ours["all_scores"].numpy()
+    return compared + [compare_order(name, ours[name].numpy(), golden[name], scores) for name in SUPPRESSED]
 
 
 def make_network(keys: Mapping[str, list[int]], overrides: Mapping[str, str], seed: int) -> Delg:
@@ -41,8 +46,8 @@ def make_network(keys: Mapping[str, list[int]], overrides: Mapping[str, str], se
 
 
 @torch.inference_mode()
-def outputs(network: Delg, seed: int) -> dict[str, Tensor]:
-    """The golden arrays, whole."""
+def outputs(network: Delg, seed: int, order: NDArray[Any]) -> dict[str, Tensor]:
+    """The golden arrays, whole; places and descriptors in this order."""
     rng = np.random.RandomState(seed)
     # the recipe's images are BGR already
     mean, std = (torch.tensor(values[::-1])[:, None, None] for values in (MEAN, STD))
@@ -58,14 +63,13 @@ def outputs(network: Delg, seed: int) -> dict[str, Tensor]:
         arrays = {"global": vector, "local": weighed, "att": maps.attention, "boxes": boxes[-1], "sel_scores": attention}
         ours |= {f"s{scale}.{name}": value for name, value in arrays.items()}
     all_boxes, all_scores = torch.cat(boxes), torch.cat(scores)
-    best = delg.best_boxes(all_boxes, all_scores, 0.98, 1000)
-    centres = (all_boxes[:, :2] + all_boxes[:, 2:]) / 2.0
+    ours |= {name: delg.best_boxes(all_boxes, all_scores, *settings) for name, settings in SUPPRESSED.items()}
+    centres, vectors = (all_boxes[:, :2] + all_boxes[:, 2:]) / 2.0, torch.cat(described)[order[:DESCRIBED]]
     return ours | {
-        "nms_keep": best,
-        "nms_count": torch.tensor(len(best)),
-        "nms07_keep": delg.best_boxes(all_boxes, all_scores, 0.7, 100),
-        "locations_yx": centres[best],
-        "descriptors": torch.nn.functional.normalize(torch.cat(described)[best[:DESCRIBED]], dim=1),
+        "all_scores": all_scores,
+        "nms_count": torch.tensor(len(ours["nms_keep"])),
+        "locations_yx": centres[order],
+        "descriptors": torch.nn.functional.normalize(vectors, dim=1),
     }
 
 

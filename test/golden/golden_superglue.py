@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from golden_recipe import Comparison, blocks_image, compare, read_json, state_dict, stored_form
+from golden_recipe import Comparison, blocks_image, compare, compare_order, read_json, state_dict, stored_form
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ros2_loc.models import superglue, superpoint
@@ -17,7 +18,7 @@ from ros2_loc.models.superpoint import SuperPoint
 from ros2_loc.models.weights import load_strictly
 
 WIDTH, HEIGHT = 160, 120
-DISCRETE = ("keypoints0", "keypoints1", "matches0", "matches1")
+KEYPOINTS = ("sp.keypoints0", "sp.keypoints1")
 
 
 def compare_all(folder: Path, seed: int) -> list[Comparison]:
@@ -25,21 +26,23 @@ def compare_all(folder: Path, seed: int) -> list[Comparison]:
     recipe = read_json(folder / "recipe.json")
     settings = recipe["config"]
     points, glue = networks(folder, recipe, seed)
+    with np.load(folder / f"golden_seed{seed}.npz") as file:
+        golden = {name: file[name] for name in file.files}
     with torch.inference_mode():
-        ours, sets = _superpoint(points, images(seed), settings["superpoint"])
+        ours, sets, compared = _superpoint(points, images(seed), settings["superpoint"], golden)
         threshold = settings["superglue"]["match_threshold"]
         iterations = settings["superglue"]["sinkhorn_iterations"]
         ours |= {f"sg.{name}": value for name, value in _superglue(glue, *sets, iterations, threshold).items()}
         for count in (20, 100):
             matched = _superglue(glue, *_synthetic(seed), count, threshold)
             ours |= {f"syn{count}.{name}": value for name, value in matched.items()}
-    with np.load(folder / f"golden_seed{seed}.npz") as golden:
-        missing = set(golden.files) - set(ours)
-        assert not missing, f"golden arrays that nothing here computes: {sorted(missing)}"
-        return [
-            compare(name, stored_form(ours[name].numpy(), name, recipe), golden[name], discrete=name.endswith(DISCRETE))
-            for name in golden.files
-        ]
+    missing = set(golden) - set(ours) - set(KEYPOINTS)
+    assert not missing, f"golden arrays that nothing here computes: {sorted(missing)}"
+    names = [name for name in golden if name not in KEYPOINTS]
+    discrete = (".matches0", ".matches1")
+    return compared + [
+        compare(name, stored_form(ours[name].numpy(), name, recipe), golden[name], name.endswith(discrete)) for name in names
+    ]
 
 
 def networks(folder: Path, recipe: Mapping[str, Any], seed: int) -> tuple[SuperPoint, SuperGlue]:
@@ -63,7 +66,10 @@ def images(seed: int) -> Tensor:
     return torch.from_numpy(np.stack([first, second])[:, None].astype(np.float32) / np.float32(255.0))
 
 
-def _superpoint(network: SuperPoint, pair: Tensor, settings: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[Points, Points]]:
+def _superpoint(
+    network: SuperPoint, pair: Tensor, settings: Mapping[str, Any], golden: Mapping[str, NDArray[Any]]
+) -> tuple[dict[str, Tensor], list[Points], list[Comparison]]:
+    """Arrays; keypoints of both images, in the golden order; whether that is ours."""
     maps = network(pair)
     heat = superpoint.heatmap(maps.logits)
     peaks = superpoint.suppressed(heat, settings["nms_radius"])
@@ -74,15 +80,19 @@ def _superpoint(network: SuperPoint, pair: Tensor, settings: Mapping[str, Any]) 
         "sp.nms_r1": superpoint.suppressed(heat[:1], 1),
         "sp.nms_r4": peaks[:1],
     }
-    sets = []
-    for index in range(2):
-        pixels, scores = superpoint.strongest(
+    sets, compared = [], []
+    for index, name in enumerate(KEYPOINTS):
+        found, _ = superpoint.strongest(
             peaks[index], settings["keypoint_threshold"], settings["remove_borders"], settings["max_keypoints"]
         )
+        pixels = torch.from_numpy(golden[name]).long()
+        order = [(at[:, 1] * WIDTH + at[:, 0]).numpy() for at in (found, pixels)]
+        compared.append(compare_order(name, *order, peaks[index].flatten().numpy()))
+        scores = heat[index][pixels[:, 1], pixels[:, 0]]
         descriptors = superpoint.descriptors_at(maps.descriptors[index], pixels, as_authors=True)
-        ours |= {f"sp.keypoints{index}": pixels.float(), f"sp.scores{index}": scores, f"sp.descriptors{index}": descriptors.T}
+        ours |= {f"sp.scores{index}": scores, f"sp.descriptors{index}": descriptors.T}
         sets.append(_points(pixels.float(), scores, descriptors))
-    return ours, (sets[0], sets[1])
+    return ours, sets, compared
 
 
 def _superglue(network: SuperGlue, first: Points, second: Points, iterations: int, threshold: float) -> dict[str, Tensor]:
@@ -121,5 +131,5 @@ def _synthetic(seed: int) -> tuple[Points, Points]:
     return tuple(_points(*(torch.from_numpy(array).float() for array in one)) for one in arrays)  # type: ignore[return-value]
 
 
-def _unit(columns: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _unit(columns: NDArray[Any]) -> NDArray[Any]:
     return columns / np.linalg.norm(columns, axis=0, keepdims=True)
