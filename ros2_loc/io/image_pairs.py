@@ -13,6 +13,7 @@ from ros2_loc.core.camera import Camera
 from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import Frame
 from ros2_loc.errors import DataError
+from ros2_loc.io.image_folders import image_files
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.io.images import RGB, read_image
 
@@ -81,6 +82,15 @@ class PosedView:
 def file_view(path: Path, camera: Camera | None = None, name: str | None = None) -> View:
     """The view of an image file."""
     return View(name or path.name, lambda: read_image(path), camera)
+
+
+def image_views(folder: str | Path) -> list[View]:
+    """All images of a folder, without cameras.
+
+    Raises:
+        DataError: no such folder, or no images in it.
+    """
+    return [file_view(path) for path in image_files(folder)]
 
 
 def posed_views(sequence: ImageSequence) -> list[PosedView]:
