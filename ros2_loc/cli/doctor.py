@@ -23,12 +23,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Look, report, and return 1 when something is wrong."""
     from ros2_loc.cli.checks import Finding, Mark, bad, check_map, good, report
     from ros2_loc.cli.system_checks import check_middleware, check_networks, check_packages, check_system
+    from ros2_loc.cli.weight_checks import check_weights
     from ros2_loc.errors import Ros2LocError
 
     findings: list[Finding] = [*check_packages(), *check_networks(), *check_system(), *check_middleware()]
     try:
         pipeline = pipeline_of(arguments)
         findings.append(good("pipeline", f"{arguments.pipeline}: its settings are right"))
+        findings += check_weights(pipeline)
         findings += check_map(arguments.map, pipeline) if arguments.map else []
     except Ros2LocError as error:
         findings.append(bad("pipeline", str(error)))

@@ -25,6 +25,7 @@ VERBS = {
     "play": "play a rosbag2 onto its topics",
     "train": "train networks by a recipe: checkpoints, resume, several GPUs",
     "evaluate": "measure against the truth: JSON, HTML report",
+    "weights": "list, fetch and check the weights of networks, with their licences",
     "components": "list the plugins and whether they can be used here",
     "doctor": "look for what is wrong with the installation, a map, a bag",
 }

@@ -124,14 +124,14 @@ def _delg(depth: int, size_mb: float) -> WeightFile:
     )
 
 
-def _lightglue(features: str) -> WeightFile:
+def _lightglue(features: str, licence: str = "Apache-2.0", commercial: bool = True) -> WeightFile:
     return WeightFile(
         published=f"{features}_lightglue.pth",
         url=f"{_LIGHTGLUE}{features}_lightglue.pth",
         mirrors=(f"{_KORNIA}lightglue/resolve/main/{features}_lightglue.pth",),
         source="https://github.com/cvg/LightGlue",
-        licence="Apache-2.0",
-        commercial=True,
+        licence=licence,
+        commercial=commercial,
         size_mb=47.5,
         preprocessing=_POINTS,
         used_by=("lightglue",),
@@ -196,7 +196,7 @@ TABLE: dict[str, WeightFile] = {
     "superpoint_v1": _magic_leap("superpoint_v1", "superpoint", 5.2, "gray in 0..1"),
     "superglue_indoor": _magic_leap("superglue_indoor", "superglue", 48.2, _POINTS),
     "superglue_outdoor": _magic_leap("superglue_outdoor", "superglue", 48.2, _POINTS),
-    "superpoint_lightglue": _lightglue("superpoint"),
+    "superpoint_lightglue": _lightglue("superpoint", "Apache-2.0; SuperPoint, without which it is of no use, is not", False),
     "aliked_lightglue": _lightglue("aliked"),
     "disk_lightglue": _lightglue("disk"),
     "sift_lightglue": _lightglue("sift"),
