@@ -43,6 +43,12 @@ TABLE: dict[str, dict[str, Component]] = {
         "mutual_nearest": Component(
             "ros2_loc.perception.matchers.mutual_nearest:MutualNearest", "mutual nearest neighbours with ratio test"
         ),
+        "lightglue": Component(
+            "ros2_loc.perception.matchers.lightglue:LightGlue", "LightGlue for ALIKED, SuperPoint, DISK", "torch", "aliked_lightglue"
+        ),
+        "lighterglue": Component(
+            "ros2_loc.perception.matchers.lighterglue:LighterGlue", "LighterGlue by ONNX Runtime, for XFeat", "onnxruntime", "lighterglue"
+        ),
     },
     "encoder": {
         "vlad": Component("ros2_loc.perception.encoders.vlad:Vlad", "VLAD of local features, codebook trained on the map itself"),

@@ -76,7 +76,8 @@ def detect(scores: Tensor, allowed: list[Tensor | None], threshold: float, limit
         allowed: for each image (H, W) bool, True where a keypoint may lie, or None for everywhere.
         threshold: a keypoint's pixel has a higher score.
         limit: at most so many for each image, of the highest scores.
-        radius: px; a keypoint is the one maximum of the window of 2 radius + 1 px, refined by a softmax over it, and not nearer to the edge.
+        radius: px; a keypoint is the one maximum of the window of 2 radius + 1 px, refined by a softmax over it, and not nearer to the
+            edge.
 
     Returns:
         For each image (N, 2) px, centre of the first pixel at (0.5, 0.5), and scores (N,), the highest first.

@@ -82,8 +82,7 @@ class OpenVinoRunner:
             raise DataError(f"{_name(model)}: can't be read as a network by OpenVINO: export it again") from error
         shape = network.inputs[0].partial_shape
         self.size = _fixed_size([side.get_length() if side.is_static else "" for side in shape])
-        held = network.rt_info["ros2_loc"] if "ros2_loc" in network.rt_info else {}
-        self.metadata = {key: str(held[key].value if hasattr(held[key], "value") else held[key]) for key in held}
+        self.metadata = _openvino_metadata(network)
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         self._compiled = openvino.compile_model(network, "CPU", options | ({"INFERENCE_NUM_THREADS": threads} if threads else {}))
 
@@ -219,6 +218,15 @@ def _openvino() -> Any:
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f"backend openvino needs the package openvino: {install_command('openvino')}") from error
     return openvino
+
+
+def _openvino_metadata(network: Any) -> dict[str, str]:
+    """What our export wrote; a network read from ONNX keeps the metadata of that file elsewhere."""
+    for path in (["ros2_loc"], ["framework"]):
+        if network.has_rt_info(path):
+            held = network.get_rt_info(path)
+            return {str(key): str(getattr(held[key], "value", held[key])) for key in getattr(held, "value", held)}
+    return {}
 
 
 def _name(model: Path | bytes) -> str:
