@@ -24,6 +24,7 @@ from ros2_loc.io.seven_scenes import is_seven_scenes
 
 T = TypeVar("T")
 
+_SAYS_NOTHING = ("images", "sparse", "dense")
 _MIN_BASELINE = 0.05  # m in recordings: nearer, the direction of the motion is that of the noise in the truth
 
 
@@ -83,7 +84,7 @@ def homography_dataset(path: Path, options: PairOptions) -> Dataset:
     else:
         kind, pairs = "made homographies", features_synthetic.made_pairs(path, options.per_image, options.seed)
     kept = thinned(pairs, options.limit)
-    return Dataset(f"{path.name}: {kind}", "homography", tuple(kept), _settings(path, kind, options, kept))
+    return Dataset(f"{title_of(path)}: {kind}", "homography", tuple(kept), _settings(path, kind, options, kept))
 
 
 def two_view_dataset(path: Path, options: PairOptions) -> Dataset:
@@ -96,7 +97,7 @@ def two_view_dataset(path: Path, options: PairOptions) -> Dataset:
     """
     kind, pairs = _two_view_pairs(path, options)
     kept = thinned(pairs, options.limit)
-    return Dataset(f"{path.name}: {kind}", "two-view", tuple(kept), _settings(path, kind, options, kept))
+    return Dataset(f"{title_of(path)}: {kind}", "two-view", tuple(kept), _settings(path, kind, options, kept))
 
 
 def _two_view_pairs(path: Path, options: PairOptions) -> tuple[str, list[PosedPair]]:
@@ -113,6 +114,12 @@ def _two_view_pairs(path: Path, options: PairOptions) -> tuple[str, list[PosedPa
         views = [PosedView(view, Pose.identity()) for view in image_views(path)]
         return "pairs without truth", [PosedPair(p.first, p.second, "", None) for p in all_pairs(views)]
     return "recorded frames", recorded_pairs(posed_views(open_sequence(path)), options)
+
+
+def title_of(path: Path) -> str:
+    """Name of a folder or file; with that of its parent, where its own says nothing."""
+    path = path.resolve()
+    return f"{path.parent.name}/{path.name}" if path.name in _SAYS_NOTHING or path.name.isdigit() else path.name
 
 
 def all_pairs(views: Sequence[PosedView]) -> list[PosedPair]:
