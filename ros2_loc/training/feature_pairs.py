@@ -131,8 +131,9 @@ def crop_pair(pair: DensePair, size_px: int, rescale: float, rng: np.random.Gene
         return None
     found = []
     for at in rng.choice(known, _WINDOWS):
-        row, column = (int(np.clip(v - size_px // 2, 0, end - size_px)) for v, end in zip(divmod(int(at), width), (height, width), strict=True))
-        found.append(_cropped(pair, row, column, size_px, float(np.exp(rng.uniform(-1, 1) * np.log(rescale)))))
+        row, column = int(at) // width - size_px // 2, int(at) % width - size_px // 2
+        row, column = min(max(row, 0), height - size_px), min(max(column, 0), width - size_px)
+        found.append(_cropped(pair, row, column, size_px, float(rescale ** rng.uniform(-1, 1))))
     return max((crop for crop in found if crop.valid.any()), key=lambda crop: int(crop.valid.sum()), default=None)
 
 

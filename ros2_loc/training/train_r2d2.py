@@ -1,0 +1,138 @@
+"""R2D2 and Context-R2D2 from a recipe and pairs of images to a weight file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from ros2_loc.config import to_dict
+from ros2_loc.errors import ConfigError
+from ros2_loc.models import r2d2
+from ros2_loc.models.context_r2d2 import ContextR2D2, start_from
+from ros2_loc.models.r2d2 import R2D2
+from ros2_loc.models.weights import load_strictly, save_model, tensors_of
+from ros2_loc.training.feature_objective import FeatureObjective
+from ros2_loc.training.feature_pairs import FeaturePairs, Loader, PairData
+from ros2_loc.training.feature_validation import FeatureValidation
+from ros2_loc.training.loop import CHECKPOINT, TrainingLoop
+from ros2_loc.training.processes import Processes, processes
+from ros2_loc.training.recipes import ContextR2d2Recipe, FeatureRecipe, R2d2Recipe, load_recipe_of, save_recipe
+from ros2_loc.training.train_cvlnet import RECIPE, Trained
+
+FR = TypeVar("FR", R2d2Recipe, ContextR2d2Recipe)
+
+
+def weights_file(recipe: FeatureRecipe | type[FeatureRecipe]) -> str:
+    """Name of the file of weights: `r2d2.safetensors` or `context_r2d2.safetensors`."""
+    return f"{recipe.name}.safetensors"
+
+
+def train_features(
+    recipe: FeatureRecipe,
+    source: Callable[[], PairData],
+    folder: Path,
+    *,
+    validate_on: Sequence[Loader] = (),
+    source_name: str = "",
+    resume: bool = False,
+    device: str = "auto",
+    show_progress: bool = False,
+) -> Trained:
+    """Train to the end and write the weights whenever validation is better than ever.
+
+    Args:
+        recipe: what to train and how; its type says which network.
+        source: gives the pairs; called by each process, the first one first.
+        folder: beside the weights it holds the recipe, the last checkpoint, the history, and TensorBoard's files.
+        validate_on: images to validate with; default: those that the source holds out.
+        source_name: goes into the header of the weights.
+        device: "auto", "cpu", "cuda"; under torchrun each process takes the GPU of its number.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, with a checkpoint to resume from.
+        Ros2LocError: anything else, in one line.
+    """
+    weights = folder / weights_file(recipe)
+    begun = (folder / CHECKPOINT).exists() or weights.exists()
+    if begun and not resume:
+        raise ConfigError(f"{folder}: holds a training already: go on with --resume, or choose another --out")
+    with processes(device) as group:
+        network = random(recipe) if begun else start(recipe)
+        data = _given(source, group)
+        if group.is_first:
+            save_recipe(recipe, folder / RECIPE)
+        validation = FeatureValidation(recipe.validation, validate_on or data.held_out)
+
+        def export(metrics: dict[str, float]) -> None:
+            about = {"recipe": to_dict(recipe), "seed": recipe.loop.seed, "licence": recipe.licence, "data": source_name}
+            save_model(weights, network, {**about, "validation": metrics, "step": loop.done.step})
+
+        loop = TrainingLoop(
+            recipe.loop,
+            FeatureObjective(recipe.losses, network),
+            FeaturePairs(recipe.samples, data.pairs),
+            folder,
+            validate=lambda: validation(network),
+            on_best=export,
+            group=group,
+            show_progress=show_progress,
+        )
+        if begun:
+            loop.resume()
+        done = loop.run()
+    return Trained(weights, done.best_step, recipe.loop.monitor, done.best)
+
+
+def resumed(schema: type[FR], folder: Path, overrides: Sequence[str]) -> FR:
+    """The recipe of a training that was begun, for instance with `loop.epochs=60` to train longer.
+
+    Raises:
+        ConfigError: no training of this network there, or an override that would make it another one.
+    """
+    if not (folder / RECIPE).is_file():
+        raise ConfigError(f"{folder}: holds no training to resume (no {RECIPE}); leave --resume out")
+    before, after = (load_recipe_of(schema, folder / RECIPE, changes) for changes in ((), overrides))
+    if (before.network, before.loop.steps_per_epoch, before.loop.seed) != (after.network, after.loop.steps_per_epoch, after.loop.seed):
+        raise ConfigError("network, loop.steps_per_epoch and loop.seed can't change in the middle of a training; begin another one")
+    return after
+
+
+def random(recipe: FeatureRecipe) -> R2D2 | ContextR2D2:
+    """The network of a recipe with random weights, the same for the same `loop.seed`."""
+    torch.manual_seed(recipe.loop.seed)
+    return ContextR2D2(recipe.network) if isinstance(recipe, ContextR2d2Recipe) else R2D2(recipe.network)
+
+
+def start(recipe: FeatureRecipe) -> R2D2 | ContextR2D2:
+    """The network as its training begins: random, with the weights that the recipe names.
+
+    Raises:
+        ConfigError, DataError: no such weights, weights of another network, or a frozen semantic branch without any.
+    """
+    network = random(recipe)
+    if isinstance(recipe, R2d2Recipe):
+        if recipe.begin_with:
+            state = tensors_of(recipe.begin_with)
+            load_strictly(network, state if "layers.0.weight" in state else r2d2.renamed(state), recipe.begin_with)
+        return network
+    config = recipe.network
+    if config.has_context and not config.train_semantic and not recipe.semantic:
+        raise ConfigError(
+            "the semantic branch is frozen and has no weights: give --semantic FILE (HRNetV2-W48 of Cityscapes), "
+            "or let it learn with --set network.train_semantic=true"
+        )
+    start_from(network, recipe.begin_with, recipe.semantic)  # type: ignore[arg-type]
+    return network
+
+
+def _given(source: Callable[[], PairData], group: Processes) -> PairData:
+    """One process renders what is lacking while the others wait."""
+    if not group.is_first:
+        group.wait()
+        return source()
+    data = source()
+    group.wait()
+    return data
