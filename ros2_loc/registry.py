@@ -34,10 +34,21 @@ TABLE: dict[str, dict[str, Component]] = {
     "extractor": {
         "sift": Component("ros2_loc.perception.extractors.sift:Sift", "RootSIFT by OpenCV, sub-pixel, no weights"),
         "orb": Component("ros2_loc.perception.extractors.orb:Orb", "ORB by OpenCV as float bits: fastest, least accurate"),
+        "r2d2": Component(
+            "ros2_loc.perception.extractors.r2d2:R2d2", "R2D2: dense, reliable, non-commercial weights", "torch", "r2d2_wasf_n16"
+        ),
+        "context_r2d2": Component(
+            "ros2_loc.perception.extractors.context_r2d2:ContextR2d2", "R2D2 that knows its surroundings, with weights of your own", "torch"
+        ),
         "aliked": Component(
             "ros2_loc.perception.extractors.aliked:Aliked", "ALIKED: sub-pixel, accurate, free to use", "torch", "aliked_n16"
         ),
         "xfeat": Component("ros2_loc.perception.extractors.xfeat:XFeat", "XFeat by ONNX Runtime: fast on a CPU", "onnxruntime", "xfeat"),
+        "superpoint": Component(
+            "ros2_loc.perception.extractors.superpoint:Superpoint", "SuperPoint, for SuperGlue; for research only", "torch", "superpoint_v1"
+        ),
+        "d2net": Component("ros2_loc.perception.extractors.d2net:D2net", "D2-Net: hard scenes, coarse positions, slow", "torch", "d2_tf"),
+        "delg": Component("ros2_loc.perception.extractors.delg:DelgLocal", "DELG's local features: landmarks, for re-ranking", "torch", "delg_r50"),
     },
     "matcher": {
         "mutual_nearest": Component(
@@ -48,6 +59,9 @@ TABLE: dict[str, dict[str, Component]] = {
         ),
         "lighterglue": Component(
             "ros2_loc.perception.matchers.lighterglue:LighterGlue", "LighterGlue by ONNX Runtime, for XFeat", "onnxruntime", "lighterglue"
+        ),
+        "superglue": Component(
+            "ros2_loc.perception.matchers.superglue:Superglue", "SuperGlue for SuperPoint; for research only", "torch", "superglue_outdoor"
         ),
     },
     "encoder": {

@@ -8,6 +8,7 @@ from their paper (the repeatability's activation), it is followed, since their w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros2_loc.errors import ConfigError, DataError
+from ros2_loc.models.folding import folded
 from ros2_loc.models.weights import load_strictly, tensors_of
 
 DIMENSION = 128
@@ -48,7 +50,14 @@ class Heads(nn.Module):
         self.repeatability = nn.Conv2d(channels, 1, 1)
 
     def maps(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) not normalized -> reliability and repeatability (B, 1, H, W)."""
+        """(B, C, H, W) not normalized -> reliability and repeatability (B, 1, H, W), in 32-bit floats at least."""
+        if torch.is_autocast_enabled(features.device.type):
+            # 16 bits overflow by squares, and make plateaus of peaks
+            with torch.autocast(features.device.type, enabled=False):
+                return self._maps(features.float())
+        return self._maps(features)
+
+    def _maps(self, features: Tensor) -> tuple[Tensor, Tensor]:
         squared = features.square()
         reliability = functional.softmax(self.reliability(squared), dim=1)[:, 1:2]
         positive = functional.softplus(self.repeatability(squared))
@@ -91,6 +100,35 @@ class R2D2(nn.Module):
     def forward(self, images: Tensor) -> DenseFeatures:
         """(B, 3, H, W) RGB less MEAN, by STD."""
         return self.heads(self.trunk(images))  # type: ignore[no-any-return]
+
+
+class ForKeypoints(nn.Module):
+    """What detection needs of R2D2 or ContextR2D2, in fewer passes: batch norms folded, descriptors not of unit length, since only few of
+    them will be looked at.
+
+    Args:
+        network: is copied.
+        half: the trunk works with 16-bit floats.
+    """
+
+    def __init__(self, network: nn.Module, half: bool = False) -> None:
+        super().__init__()
+        self.network = folded(network).requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._half = half
+
+    def forward(self, images: Tensor) -> DenseFeatures:
+        """(B, 3, H, W) RGB less MEAN, by STD."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        with autocast(images.device.type, self._half):
+            features = self.network.trunk(images)
+        return DenseFeatures(features, *self.network.heads.maps(features.float()))
+
+
+def autocast(device_type: str, half: bool) -> AbstractContextManager[None]:
+    """Convolutions with float16 on a GPU, with bfloat16 on a CPU; nothing where `half` is False."""
+    if not half:
+        return nullcontext()
+    return torch.autocast(device_type, torch.float16 if device_type == "cuda" else torch.bfloat16)  # type: ignore[return-value]
 
 
 def normalized(images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From R2D2's maps to keypoints: image pyramid, local maxima, and all of it just as the authors' extract.py does."""
+"""From R2D2's maps to keypoints: image pyramid, local maxima, sub-pixel peaks, and all of it just as the authors' extract.py does."""
 
 from __future__ import annotations
 
@@ -44,16 +44,50 @@ class Pyramid:
             images = functional.interpolate(images, size, mode="bilinear", align_corners=False)
 
 
-def local_maxima(dense: DenseFeatures, min_reliability: float, min_repeatability: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels whose repeatability is that of the 3x3 around them, above both thresholds.
+def local_maxima(
+    dense: DenseFeatures, min_reliability: float, min_repeatability: float, border_px: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels whose repeatability is that of the 3x3 around them, with both maps at least at their thresholds.
+
+    Args:
+        dense: of a batch.
+        min_reliability, min_repeatability: thresholds.
+        border_px: none nearer to the edge of the image.
 
     Returns:
-        image, row and column of each, (N,) int64.
+        image, row and column of each, (N,) int64, in this order of importance.
     """
     highest = functional.max_pool2d(dense.repeatability, 3, stride=1, padding=1)
     found = (dense.repeatability == highest) & (dense.repeatability >= min_repeatability) & (dense.reliability >= min_reliability)
+    if border_px:
+        inside = torch.zeros_like(found)
+        inside[..., border_px:-border_px, border_px:-border_px] = True
+        found &= inside
     image, _, row, column = found.nonzero(as_tuple=True)
     return image, row, column
+
+
+def peaks(repeatability: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Where parabolas through a maximum and its neighbours have their peaks, in x and y.
+
+    Args:
+        repeatability: (B, 1, H, W).
+        image, row, column: (N,) of maxima.
+
+    Returns:
+        (N, 2) px from the pixel's centre, x and y, within half a pixel; zero where the neighbours are as high, and across the edge.
+    """
+    height, width = repeatability.shape[-2:]
+    along_x = [repeatability[image, 0, row, (column + step).clamp(0, width - 1)] for step in (-1, 0, 1)]
+    along_y = [repeatability[image, 0, (row + step).clamp(0, height - 1), column] for step in (-1, 0, 1)]
+    edge_x, edge_y = (column == 0) | (column == width - 1), (row == 0) | (row == height - 1)
+    return torch.stack([_peak(*along_x).masked_fill(edge_x, 0.0), _peak(*along_y).masked_fill(edge_y, 0.0)], dim=1)
+
+
+def _peak(before: Tensor, centre: Tensor, after: Tensor) -> Tensor:
+    curvature = before - 2.0 * centre + after
+    offset = 0.5 * (before - after) / torch.where(curvature < 0, curvature, torch.ones_like(curvature))
+    return torch.where(curvature < 0, offset.clamp(-0.5, 0.5), torch.zeros_like(offset))
 
 
 @dataclass(frozen=True, eq=False)
