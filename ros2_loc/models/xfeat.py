@@ -1,7 +1,7 @@
 """XFeat: Potje et al., "XFeat: Accelerated Features for Lightweight Image Matching", CVPR 2024; the sparse network of section 3.
 
-The layers are kornia's. The authors publish a checkpoint; their ONNX file holds the same weights with the normalization folded into the
-convolutions, and both load here.
+Layers have the authors' names, so that their checkpoint loads as it is. The published ONNX file holds the same weights with the
+normalization folded into the convolutions, and loads too.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from kornia.feature.xfeat import XFeatModel
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ros2_loc.errors import DataError
 from ros2_loc.models.weight_files import locate
@@ -46,17 +46,31 @@ class XFeat(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.network = XFeatModel()
-        del self.network.fine_matcher
+        self.norm = nn.InstanceNorm2d(1)
+        self.skip1 = nn.Sequential(nn.AvgPool2d(4, stride=4), nn.Conv2d(1, 24, 1))
+        self.block1 = nn.Sequential(_Layer(1, 4), _Layer(4, 8, stride=2), _Layer(8, 8), _Layer(8, 24, stride=2))
+        self.block2 = nn.Sequential(_Layer(24, 24), _Layer(24, 24))
+        self.block3 = nn.Sequential(_Layer(24, 64, stride=2), _Layer(64, 64), _Layer(64, 64, 1))
+        self.block4 = nn.Sequential(_Layer(64, 64, stride=2), _Layer(64, 64), _Layer(64, 64))
+        self.block5 = nn.Sequential(_Layer(64, 128, stride=2), _Layer(128, 128), _Layer(128, 128), _Layer(128, 64, 1))
+        self.block_fusion = nn.Sequential(_Layer(64, 64), _Layer(64, 64), nn.Conv2d(64, 64, 1))
+        self.heatmap_head = nn.Sequential(_Layer(64, 64, 1), _Layer(64, 64, 1), nn.Conv2d(64, 1, 1), nn.Sigmoid())
+        self.keypoint_head = nn.Sequential(_Layer(64, 64, 1), _Layer(64, 64, 1), _Layer(64, 64, 1), nn.Conv2d(64, 65, 1))
 
     def forward(self, images: Tensor) -> XFeatMaps:
         """(B, 3, H, W) RGB in 0..1, H and W multiples of 32."""
-        return XFeatMaps(*self.network(images))
+        gray = self.norm(images.mean(dim=1, keepdim=True))
+        x3 = self.block3(self.block2(self.block1(gray) + self.skip1(gray)))
+        x4 = self.block4(x3)
+        x5 = self.block5(x4)
+        enlarged = (functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False) for x, factor in ((x4, 2), (x5, 4)))
+        descriptors = self.block_fusion(x3 + sum(enlarged))
+        return XFeatMaps(descriptors, self.keypoint_head(functional.pixel_unshuffle(gray, 8)), self.heatmap_head(descriptors))
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The authors' keys -> this network's; those of the semi-dense refinement are left out by name."""
-    return {f"network.{key.removeprefix('net.')}": value for key, value in state.items() if _SEMI_DENSE not in key}
+    return {key.removeprefix("net."): value for key, value in state.items() if _SEMI_DENSE not in key}
 
 
 def load_published(name_or_path: str | Path) -> XFeat:
@@ -91,7 +105,7 @@ def _unfolded(network: XFeat, path: Path) -> dict[str, Tensor]:
 
 
 def _layers(network: XFeat, part: str) -> list[tuple[str, nn.Module]]:
-    layers = network.network.get_submodule(part).named_modules(prefix=f"network.{part}")
+    layers = network.get_submodule(part).named_modules(prefix=part)
     return [(name, layer) for name, layer in layers if isinstance(layer, nn.Conv2d)]
 
 
@@ -106,3 +120,15 @@ def _convolutions_of(path: Path) -> list[tuple[Tensor, Tensor]]:
     arrays = {one.name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(one))) for one in graph.initializer}
     nodes = [node for node in graph.node if node.op_type == "Conv" and len(node.input) == 3]
     return [(arrays[node.input[1]], arrays[node.input[2]]) for node in nodes if node.input[1] in arrays]
+
+
+class _Layer(nn.Module):
+    """Convolution, normalization, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        convolution = nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
+        self.layer = nn.Sequential(convolution, nn.BatchNorm2d(outputs, affine=False), nn.ReLU(inplace=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)  # type: ignore[no-any-return]

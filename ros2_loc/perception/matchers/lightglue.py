@@ -21,6 +21,16 @@ from ros2_loc.models.weight_files import locate
 from ros2_loc.models.weights import load_strictly, tensors_of
 
 _THRESHOLDS = "confidence_thresholds"
+_XFEAT = {"input_dim": 64, "descriptor_dim": 96, "n_layers": 6, "num_heads": 1, "depth_confidence": -1, "width_confidence": 0.95}
+# features -> settings of their network that are not kornia's defaults
+SETTINGS: dict[str, dict[str, Any]] = {
+    "superpoint": {"input_dim": 256},
+    "aliked": {"input_dim": 128},
+    "disk": {"input_dim": 128},
+    "dedodeb": {"input_dim": 256},
+    "dedodeg": {"input_dim": 256},
+    "xfeat": _XFEAT,
+}
 
 
 class LightGlue:
@@ -118,11 +128,10 @@ def load_network(config: LightGlue.Config, weights: str) -> Network:
     Raises:
         ConfigError, DataError: no such file; weights of other features or another network.
     """
-    settings: dict[str, Any] = {"flash": config.half, "filter_threshold": config.min_score}
-    settings |= {key: value for key, value in Network.features[config.features].items() if key not in ("weights", *settings)}
+    settings = SETTINGS[config.features] | {"flash": config.half, "filter_threshold": config.min_score}
     if not config.adaptive:
         settings |= {"depth_confidence": -1, "width_confidence": -1}
-    network = Network(features=None, **settings)
+    network = Network(None, **settings)
     path = locate(weights)
     state = renamed(tensors_of(path), network.conf.n_layers)
     state.setdefault(_THRESHOLDS, network.state_dict()[_THRESHOLDS])  # made of the number of layers, not learned
