@@ -80,6 +80,7 @@ class QueryResult:
         inliers: 0 where it was not registered.
         has_truth: whether its pose is known.
         position_m, rotation_deg: errors; None without truth, or where it was not registered.
+        camera_from_world: qw qx qy qz tx ty tz; None where it was not registered.
     """
 
     name: str
@@ -90,6 +91,7 @@ class QueryResult:
     has_truth: bool
     position_m: float | None
     rotation_deg: float | None
+    camera_from_world: tuple[float, ...] | None = None
 
     def within(self, threshold_m: float, threshold_deg: float) -> bool:
         """Whether it was registered, and to within both."""
