@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_loc.errors import DataError
-from ros2_loc.io.images import RGB, decode_image
+from ros2_loc.io.images import RGB, decode_image, eight_bits, require_size
 
 # OpenCV names a pattern by the second and third pixel of its second row, hence the crossed names.
 _BAYER = {"bayer_rggb": "BayerBG", "bayer_bggr": "BayerRG", "bayer_gbrg": "BayerGR", "bayer_grbg": "BayerGB"}
@@ -133,15 +133,22 @@ def as_buffer(data: Any) -> Any:
 
 
 def rgb_from_image(message: Any) -> RGB:
-    """(H, W, 3) uint8 RGB of a sensor_msgs/Image or CompressedImage; gray is repeated, 16 bit are scaled to 8.
+    """(H, W, 3) uint8 RGB of a sensor_msgs/Image or CompressedImage; what becomes of gray, alpha and 16 bits says the head of `io/images`.
 
     Raises:
-        DataError: an unknown encoding, one without colour (depth), sizes that contradict each other, or data that cannot be decoded.
+        DataError: an unknown encoding, one without colour (depth), sizes that contradict each other, over 100 megapixels, or data that
+            cannot be decoded.
     """
     if hasattr(message, "format"):
         what = f"compressed image, format {message.format!r}"
         if "compressedDepth" in message.format:
             raise DataError(f"{what}: compressedDepth is not supported; send jpeg or png")
         return decode_image(as_buffer(message.data), what)
-    name = "mono8" if message.encoding == "8UC1" else message.encoding  # many drivers' name for mono8
-    return np.asarray(convert(pixels_of(message), name, "rgb8"), dtype=np.uint8)
+    require_size(message.width, message.height, f"image {message.encoding}")
+    name = "mono8" if message.encoding in ("8UC1", "8U") else message.encoding  # many drivers' name for mono8
+    pixels = pixels_of(message)
+    if name in ("16UC1", "16U"):
+        raise EncodingError("image encoding '16UC1' is how depth is sent (REP 118); where it is gray, send it as mono16")
+    if pixels.dtype == np.uint16 and parse_encoding(name).colour:
+        pixels, name = eight_bits(pixels), f"{name.removesuffix('16')}8"
+    return np.asarray(convert(pixels, name, "rgb8"), dtype=np.uint8)

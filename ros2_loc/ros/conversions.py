@@ -23,6 +23,7 @@ from ros2_loc.core.geodesy import GeoOrigin, enu_from_ecef_rotation, geodetic_fr
 from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import PoseEstimate, Rejection
 from ros2_loc.errors import DataError, GeometryError, MissingDependencyError
+from ros2_loc.io import image_encodings
 from ros2_loc.io.ros_messages import OdometrySample as OdometrySample
 from ros2_loc.io.ros_messages import camera_from_message as camera_from_message
 from ros2_loc.io.ros_messages import checked_stamp, covariance_of
@@ -73,19 +74,15 @@ def require_frame(what: str, frame: str, wanted: str) -> None:
 
 
 def rgb_from_image(message: Image | CompressedImage) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a raw or compressed image; gray is repeated, 16 bit are scaled to 8.
+    """(H, W, 3) uint8 RGB of a raw or compressed image, the same as offline: gray is repeated, alpha dropped, 16 bit become 8.
 
     Raises:
-        DataError: an unknown encoding, one without colour (depth), sizes that contradict each other, or data that cannot be decoded.
+        DataError: an unknown encoding, one without colour (depth), sizes that contradict each other, over 100 megapixels, or data that
+            cannot be decoded.
     """
     try:
-        if isinstance(message, CompressedImage):
-            return images.CvBridge().compressed_imgmsg_to_cv2(message, "rgb8")
-        images.check_layout(message)
-        if message.encoding == "8UC1":  # many drivers' name for mono8
-            return images.convert(images.CvBridge().imgmsg_to_cv2(message), "mono8", "rgb8")
-        return images.CvBridge().imgmsg_to_cv2(message, "rgb8")
-    except (images.CvBridgeError, images.PythonCvBridgeError, ValueError, RuntimeError) as error:
+        return image_encodings.rgb_from_image(message)
+    except (DataError, ValueError, RuntimeError) as error:
         raise DataError(f"image refused: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
 
 

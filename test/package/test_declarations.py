@@ -18,6 +18,7 @@ ROS_MODULES = re.compile(
 )
 ROS_PACKAGES = {"tf2_ros": "tf2_ros_py"}  # the module's package where the names differ
 DISTRIBUTIONS = {
+    "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "faiss": "faiss-cpu",
     "rerun": "rerun-sdk",

@@ -193,6 +193,35 @@ def test_gray_without_a_colour_name_is_gray_and_depth_is_no_picture() -> None:
         assert "\n" not in str(refused.value)
 
 
+def test_what_cameras_send_becomes_rgb_as_it_does_from_files() -> None:
+    rgb = np.random.default_rng(2).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+    alpha = np.zeros((4, 6, 1), np.uint8)
+    gray = rgb[..., :1].astype(np.uint16)
+    sent = {
+        "rgba8": np.dstack([rgb, alpha]),
+        "bgra8": np.dstack([rgb[..., ::-1], alpha]),
+        "rgb16": rgb.astype(np.uint16) * 257,
+        "bgr16": rgb[..., ::-1].astype(np.uint16) * 257,
+        "mono16": gray * 257,
+    }
+    for encoding, pixels in sent.items():
+        data = np.ascontiguousarray(pixels)
+        message = Image(height=4, width=6, step=data.nbytes // 4, encoding=encoding, data=data.tobytes())
+        expected = np.repeat(rgb[..., :1], 3, axis=2) if encoding == "mono16" else rgb
+        np.testing.assert_array_equal(c.rgb_from_image(message), expected)
+    thermal = np.array([[0, 4095]], np.uint16)  # 12 bits
+    message = Image(height=1, width=2, step=4, encoding="mono16", data=thermal.tobytes())
+    np.testing.assert_array_equal(c.rgb_from_image(message), [[[0] * 3, [255] * 3]])
+
+
+def test_depth_and_images_over_100_megapixels_are_refused_with_what_to_do() -> None:
+    depth = Image(height=1, width=1, step=2, encoding="16UC1", data=bytes(2))
+    with pytest.raises(DataError, match="send it as mono16"):
+        c.rgb_from_image(depth)
+    with pytest.raises(DataError, match="20000x10000 px are 200 megapixels"):
+        c.rgb_from_image(Image(height=10000, width=20000, step=20000, encoding="mono8"))
+
+
 def test_a_fix_of_an_estimate_is_where_the_map_says() -> None:
     origin, enu_from_map = GeoOrigin(49.0, 8.4, 110.0), Pose.exp([10, 20, 0, 0, 0, np.pi / 2])
     message = over_the_wire(c.fix_from_estimate(ESTIMATE, origin, enu_from_map, "base_link"))
