@@ -48,7 +48,9 @@ TABLE: dict[str, dict[str, Component]] = {
             "ros2_loc.perception.extractors.superpoint:Superpoint", "SuperPoint, for SuperGlue; for research only", "torch", "superpoint_v1"
         ),
         "d2net": Component("ros2_loc.perception.extractors.d2net:D2net", "D2-Net: hard scenes, coarse positions, slow", "torch", "d2_tf"),
-        "delg": Component("ros2_loc.perception.extractors.delg:DelgLocal", "DELG's local features: landmarks, for re-ranking", "torch", "delg_r50"),
+        "delg": Component(
+            "ros2_loc.perception.extractors.delg:DelgLocal", "DELG's local features: landmarks, for re-ranking", "torch", "delg_r50"
+        ),
     },
     "matcher": {
         "mutual_nearest": Component(

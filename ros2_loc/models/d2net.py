@@ -7,7 +7,7 @@ What the paper leaves open (edges, scores of the levels) is as in the authors' c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,6 @@ from torch.nn import functional
 from ros2_loc.errors import DataError
 from ros2_loc.models.weights import load_strictly, tensors_of
 
-DIMENSION = 512
 STRIDE_PX = 4
 # the smallest image with a cell that has neighbours
 SMALLEST_PX = 16
@@ -33,7 +32,7 @@ class D2Points(NamedTuple):
 
     Attributes:
         pixels: (N, 2) column and row, the centre of the first pixel at (0, 0).
-        descriptors: (N, 512) of unit length.
+        descriptors: (N, D) of unit length.
         scores: (N,) value of the strongest channel, divided by the number of the level.
         scales: (N,) size of the image to that of the level which has the keypoint.
     """
@@ -65,6 +64,11 @@ class D2Net(nn.Module):
 
         width: int = 64
 
+    @property
+    def dimension(self) -> int:
+        """Of the descriptors."""
+        return 8 * self.config.width
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
@@ -79,7 +83,7 @@ class D2Net(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) as of `normalized` -> (B, 512, H / 4 - 1, W / 4 - 1), not negative."""
+        """(B, 3, H, W) as of `normalized` -> (B, dimension, H / 4 - 1, W / 4 - 1), not negative."""
         return self.layers(images)  # type: ignore[no-any-return]
 
 
@@ -133,39 +137,41 @@ def descriptors_at(features: Tensor, cells: Tensor) -> Tensor:
 
 
 def detect_and_describe(
-    network: D2Net, image: Tensor, scales: Sequence[float] = (1.0,), edge_threshold: float = 5.0, as_authors: bool = False
-) -> D2Points:
-    """Keypoints of one image at several scales (section 4.3): each level's map has the coarser ones' added, and a cell where a coarser
-    level has a keypoint gets no other.
+    network: Callable[[Tensor], Tensor],
+    images: Tensor,
+    scales: Sequence[float] = (1.0,),
+    edge_threshold: float = 5.0,
+    as_authors: bool = False,
+) -> list[D2Points]:
+    """Keypoints at several scales (section 4.3): each level's map has the coarser ones' added, and a cell where a coarser level has a
+    keypoint gets no other.
 
     Args:
-        network: in evaluation mode.
-        image: (3, H, W) as the network wants it.
-        scales: sizes of the levels, the smallest first; those too small for the network are left out.
+        network: `D2Net` in evaluation mode, or one exported from it.
+        images: (B, 3, H, W) as the network wants them.
+        scales: sizes of the levels, the smallest first; those under SMALLEST_PX are left out, and one must be left.
         edge_threshold: as of `detected`.
         as_authors: their positions, which leave out that the average pooling moves cells by 2 px, and that a resize keeps the corners.
 
     Returns:
-        level by level, each in the order of `detected`.
+        for each image, level by level, each in the order of `detected`.
     """
-    found: list[D2Points] = []
+    found: list[list[D2Points]] = [[] for _ in images]
+    banned: list[Tensor | None] = [None for _ in images]
     sum_so_far: Tensor | None = None
-    banned: Tensor | None = None
     for index, scale in enumerate(scales):
-        level = _resized(image, (int(image.shape[1] * scale), int(image.shape[2] * scale)))
-        if min(level.shape[1:]) < SMALLEST_PX:
+        level = _resized(images, (int(images.shape[2] * scale), int(images.shape[3] * scale)))
+        if min(level.shape[2:]) < SMALLEST_PX:
             continue
-        features = network(level[None])[0]
+        features = network(level)
         if sum_so_far is not None:
-            features = features + _resized(sum_so_far, features.shape[1:])
-        peaks = detected(features, edge_threshold)
-        banned, peaks = _without_banned(banned, peaks, features)
+            features = features + _resized(sum_so_far, features.shape[2:])
         sum_so_far = features
-        found.append(_points(features, peaks, index, scale, image, level, as_authors))
-    if not found:
-        none = image.new_zeros(0)
-        return D2Points(image.new_zeros(0, 2), image.new_zeros(0, 8 * network.config.width), none, none)
-    return D2Points(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        place = _Level(index, scale, images.shape[2:], level.shape[2:], as_authors)
+        for image, one in enumerate(features):
+            banned[image], peaks = _without_banned(banned[image], detected(one, edge_threshold), one)
+            found[image].append(_points(one, peaks, place))
+    return [D2Points(*(torch.cat(parts) for parts in zip(*levels, strict=True))) for levels in found]
 
 
 def cells_to_pixels(cells: Tensor, as_authors: bool = False) -> Tensor:
@@ -215,10 +221,10 @@ def _hessian(around: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """(C, h, w) -> (C, *size); corners stay corners, as the authors have it."""
-    if tuple(maps.shape[1:]) == tuple(size):
+    """(B, C, h, w) -> (B, C, *size); corners stay corners, as the authors have it."""
+    if tuple(maps.shape[2:]) == tuple(size):
         return maps
-    return functional.interpolate(maps[None], tuple(size), mode="bilinear", align_corners=True)[0]
+    return functional.interpolate(maps, tuple(size), mode="bilinear", align_corners=True)
 
 
 def _without_banned(banned: Tensor | None, peaks: Peaks, features: Tensor) -> tuple[Tensor, Peaks]:
@@ -234,12 +240,25 @@ def _without_banned(banned: Tensor | None, peaks: Peaks, features: Tensor) -> tu
     return after, peaks
 
 
-def _points(features: Tensor, peaks: Peaks, index: int, scale: float, image: Tensor, level: Tensor, as_authors: bool) -> D2Points:
+@dataclass(frozen=True)
+class _Level:
+    """Of the image pyramid; sizes are (H, W) px of the image and of the level."""
+
+    index: int
+    scale: float
+    image_size: Sequence[int]
+    level_size: Sequence[int]
+    as_authors: bool
+
+    def ratio(self, cells: Tensor) -> Tensor:
+        """Pixels from 0 of the image per one of the level, in y and x."""
+        image, level = (torch.tensor(size, device=cells.device, dtype=cells.dtype) for size in (self.image_size, self.level_size))
+        return image / level if self.as_authors else (image - 1.0) / (level - 1.0)
+
+
+def _points(features: Tensor, peaks: Peaks, level: _Level) -> D2Points:
     cells, good = refined(features, peaks)
     cells, peaks = cells[good], peaks.select(good)
-    sizes = (torch.tensor(maps.shape[1:], device=image.device, dtype=image.dtype) for maps in (image, level))
-    full, small = sizes
-    ratio = full / small if as_authors else (full - 1.0) / (small - 1.0)
-    pixels = cells_to_pixels(cells, as_authors) * ratio
-    scores = features[peaks.channel, peaks.row, peaks.column] / (index + 1)
-    return D2Points(pixels.flip(1), descriptors_at(features, cells), scores, torch.full_like(scores, 1.0 / scale))
+    pixels = cells_to_pixels(cells, level.as_authors) * level.ratio(cells)
+    scores = features[peaks.channel, peaks.row, peaks.column] / (level.index + 1)
+    return D2Points(pixels.flip(1), descriptors_at(features, cells), scores, torch.full_like(scores, 1.0 / level.scale))

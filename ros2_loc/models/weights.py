@@ -33,6 +33,10 @@ NETWORKS = {
     "safa": "ros2_loc.models.safa:Safa",
     "r2d2": "ros2_loc.models.r2d2:R2D2",
     "context_r2d2": "ros2_loc.models.context_r2d2:ContextR2D2",
+    "d2net": "ros2_loc.models.d2net:D2Net",
+    "delg": "ros2_loc.models.delg:Delg",
+    "superglue": "ros2_loc.models.superglue:SuperGlue",
+    "superpoint": "ros2_loc.models.superpoint:SuperPoint",
 }
 # where checkpoints of others keep their state_dict among other things
 WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net", "params")

@@ -35,7 +35,7 @@ def compare_all(folder: Path, seed: int) -> list[Comparison]:
             own = {name: golden[name] for name in golden.files if name.startswith(f"{kind}.")}
             compared += _dense(network, image, kind, own, recipe)
             for name, scales in SCALES.items():
-                found = detect_and_describe(network, image, scales, as_authors=True)
+                found = detect_and_describe(network, image[None], scales, as_authors=True)[0]
                 compared += _keypoints(found, f"{kind}.{name}", own, recipe)
             assert not own, f"golden arrays that nothing here computes: {sorted(own)}"
     return compared
