@@ -13,7 +13,13 @@ from ros2_loc.errors import DataError
 
 
 def append_features(path: Path, name: str, features: LocalFeatures) -> None:
-    """Add one image's features; descriptors are kept as float16 (their error of 1e-3 is far below the distance of a false match)."""
+    """Add one image's features; descriptors are kept as float16 (their error of 1e-3 is far below the distance of a false match).
+
+    Raises:
+        DataError: descriptors too large for that: they are not of unit length.
+    """
+    if np.abs(features.descriptors).max(initial=0.0) > np.finfo(np.float16).max:
+        raise DataError(f"{name}: descriptors of {features.extractor} exceed what float16 holds; an extractor gives unit vectors")
     with h5py.File(path, "a") as file:
         if name in file:
             del file[name]

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import Frame, PoseEstimate, Rejection
+from ros2_loc.errors import DataError
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.localization.cross_view_localizer import CrossViewLocalizer
 from ros2_loc.localization.fusion import FusionState, GateResult, PoseFusion
@@ -79,6 +80,9 @@ def localize_offline(
         fusion: a fresh one.
         prior: "fusion": in TRACKING places near the predicted pose are tried first; "none": every image from itself alone.
         over_tiles: satellite tiles are asked as well, and fused.
+
+    Raises:
+        DataError: an image that can't be read, or features of it that can't be used; it is named.
     """
     for i in range(len(sequence)):
         stamp_ns, odom_from_base = int(sequence.stamps_ns[i]), sequence.odom_from_base[i]
@@ -87,7 +91,10 @@ def localize_offline(
         fusion.advance(stamp_ns)
         predicted = fusion.at(stamp_ns) if prior == "fusion" and fusion.state is FusionState.TRACKING else None
         frame = sequence.frame(i)
-        localization = localizer.localize(frame, predicted)
+        try:
+            localization = localizer.localize(frame, predicted)
+        except DataError as error:
+            raise DataError(f"{sequence.names[i]}: {error}") from error
         result = localization.result
         gate = fusion.add_estimate(result) if isinstance(result, PoseEstimate) else None
         found = None if over_tiles is None else over_tiles.localize(frame, odom_from_base)

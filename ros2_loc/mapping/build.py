@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ros2_loc.config import to_dict
 from ros2_loc.core.interfaces import Encoder, Extractor, Matcher
 from ros2_loc.core.pose import Pose, so3_log
-from ros2_loc.core.types import LocalFeatures
+from ros2_loc.core.types import Frame, LocalFeatures
 from ros2_loc.errors import DataError
 from ros2_loc.io.features import append_features, read_features, stored_names
 from ros2_loc.io.files import sha256
@@ -80,11 +80,28 @@ class MapBuilder:
         step = self._extractor.batch_size
         for start_row in self._progress(range(0, len(missing), step), "features"):
             rows = missing[start_row : start_row + step]
-            for i, features in zip(rows, self._extractor.extract_many([self._sequence.frame(i) for i in rows]), strict=True):
+            for i, features in zip(rows, self._extract(rows), strict=True):
                 append_features(path, self._sequence.names[i], features)
         self._features = read_features(path, self._sequence.names)
+        if not any(map(len, self._features)):
+            count, (width, height) = len(self._features), self._features[0].size
+            raise DataError(f"{self._features[0].extractor} finds no keypoint in {count} images of {width}x{height}: are they black, or blank?")
         self._seconds["features"] = time.perf_counter() - start
         return self._features
+
+    def _extract(self, rows: Sequence[int]) -> list[LocalFeatures]:
+        """Features of these images; one whose features can't be used is named."""
+        frames = [self._sequence.frame(i) for i in rows]
+        try:
+            return self._extractor.extract_many(frames)
+        except DataError:
+            return [self._extract_alone(i, frame) for i, frame in zip(rows, frames, strict=True)]
+
+    def _extract_alone(self, row: int, frame: Frame) -> LocalFeatures:
+        try:
+            return self._extractor.extract(frame)
+        except DataError as error:
+            raise DataError(f"{self._sequence.names[row]}: {error}; leave the image out, or use other weights or full precision") from error
 
     def encoder_state(self) -> tuple[dict[str, Any], NDArray[np.float32]]:
         """What the encoder learns from these images, and their descriptors (P, D)."""
