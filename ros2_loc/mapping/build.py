@@ -84,8 +84,9 @@ class MapBuilder:
                 append_features(path, self._sequence.names[i], features)
         self._features = read_features(path, self._sequence.names)
         if not any(map(len, self._features)):
-            count, (width, height) = len(self._features), self._features[0].size
-            raise DataError(f"{self._features[0].extractor} finds no keypoint in {count} images of {width}x{height}: are they black, or blank?")
+            first, (width, height) = self._features[0], self._features[0].size
+            what = f"{len(self._features)} images of {width}x{height}"
+            raise DataError(f"{first.extractor} finds no keypoint in {what}: are they black, blank or too small?")
         self._seconds["features"] = time.perf_counter() - start
         return self._features
 

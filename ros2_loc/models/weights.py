@@ -140,7 +140,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], where: str) ->
     """Lay all of `state` into `module`.
 
     Raises:
-        DataError: in one line, which keys are missing, unknown, or of another shape; the module is then as it was.
+        DataError: in one line, which keys are missing, unknown, of another shape or not finite; the module is then as it was.
     """
     own = module.state_dict()
     missing, unknown = [key for key in own if key not in state], [key for key in state if key not in own]
@@ -150,6 +150,9 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], where: str) ->
     complaints = [f"{_some(keys)} {what}" for keys, what in kinds if keys]
     if complaints:
         raise DataError(f"{where}: {'; '.join(complaints)}: these are weights of another network or other settings")
+    damaged = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if damaged:
+        raise DataError(f"{where}: {_some(damaged)} not finite: the file is damaged, or its training diverged")
     module.load_state_dict(state, strict=True)
 
 

@@ -95,6 +95,7 @@ def test_each_mismatch_is_named(file: Path, network: CVLNet) -> None:
     for changes, said in (
         ({key: None}, r"ground_descriptor.0.weight missing"),
         ({"extra": torch.zeros(1)}, r"extra unknown"),
+        ({key: torch.full((16, 16, 3, 3), torch.nan)}, r"ground_descriptor.0.weight not finite: the file is damaged"),
         ({key: torch.zeros(2, 2)}, r"ground_descriptor.0.weight \(2, 2\) for \(16, 16, 3, 3\) of another shape"),
     ):
         with pytest.raises(DataError, match=said) as caught:
