@@ -115,12 +115,15 @@ class ForKeypoints(nn.Module):
         super().__init__()
         self.network = folded(network).requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._half = half
+        self._multiple = 2 if any(isinstance(module, nn.MaxPool2d) for module in self.network.modules()) else 1
 
     def forward(self, images: Tensor) -> DenseFeatures:
         """(B, 3, H, W) RGB less MEAN, by STD."""
-        images = images.contiguous(memory_format=torch.channels_last)
+        height, width = images.shape[-2:]
+        if self._multiple > 1:
+            images = functional.pad(images, (0, -width % self._multiple, 0, -height % self._multiple), mode="replicate")
         with autocast(images.device.type, self._half):
-            features = self.network.trunk(images)
+            features = self.network.trunk(images.contiguous(memory_format=torch.channels_last))[..., :height, :width]
         return DenseFeatures(features, *self.network.heads.maps(features.float()))
 
 
