@@ -129,11 +129,11 @@ def crop_pair(pair: DensePair, size_px: int, rescale: float, rng: np.random.Gene
     known = np.flatnonzero(pair.valid)
     if not len(known):
         return None
-    found = []
+    zoom, found = float(rescale ** rng.uniform(-1, 1)), []  # one for all: the best would always be the one that shows most
     for at in rng.choice(known, _WINDOWS):
         row, column = int(at) // width - size_px // 2, int(at) % width - size_px // 2
         row, column = min(max(row, 0), height - size_px), min(max(column, 0), width - size_px)
-        found.append(_cropped(pair, row, column, size_px, float(rescale ** rng.uniform(-1, 1))))
+        found.append(_cropped(pair, row, column, size_px, zoom))
     return max((crop for crop in found if crop.valid.any()), key=lambda crop: int(crop.valid.sum()), default=None)
 
 
