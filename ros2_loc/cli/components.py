@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ros2_loc.cli.arguments import Parser
+
+if TYPE_CHECKING:
+    from ros2_loc.registry import Component
 
 EXAMPLE = "ros2-loc components --kind extractor"
 
@@ -17,30 +21,48 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """One line for each: what it is, what it needs, whether it can be used here."""
+    """One line for each: whether it can be used here, its weights and what they are allowed for; below, what is missing."""
     from ros2_loc import registry
     from ros2_loc.cli.console import table
 
-    rows = []
+    rows, remedies = [], []
     for kind, components in registry.components().items():
         if arguments.kind in (None, kind):
             for name, component in sorted(components.items()):
-                needs = " ".join(filter(None, (component.requires, component.weights))) or "-"
-                rows.append((kind, name, usable(kind, name), needs, component.summary))
+                problem = missing(kind, name, component)
+                remedies += [problem] if problem else []
+                usable = "no" if problem else "yes"
+                rows.append((kind, name, usable, component.weights or "-", commercial(component), component.summary))
     if not rows:
         print(f"there is no {arguments.kind} yet; packages bring some by the entry point ros2_loc.{arguments.kind}")
         return 0
-    print(table(rows, ("kind", "name", "usable here", "needs", "what it is")))
+    print(table(rows, ("kind", "name", "usable here", "weights", "commercial", "what it is")))
+    print("\nWeights and their licences: ros2-loc weights list")
+    if remedies:
+        print("\nNot usable here:\n  " + "\n  ".join(remedies))
     return 0
 
 
-def usable(kind: str, name: str) -> str:
-    """ "yes", or why not."""
+def missing(kind: str, name: str, component: Component) -> str:
+    """What keeps a plugin from being used with its usual weights, and what to type; "" when nothing does."""
     from ros2_loc import registry
     from ros2_loc.errors import Ros2LocError
+    from ros2_loc.models.weight_files import locate
 
     try:
         registry.resolve(kind, name)
-        return "yes"
+        if component.weights:
+            locate(component.weights)
+        return ""
     except Ros2LocError as error:
-        return f"no: {error}"
+        return str(error) if repr(name) in str(error) else f"{kind} {name!r}: {error}"
+
+
+def commercial(component: Component) -> str:
+    """Whether the licence of a plugin's usual weights allows commercial use."""
+    from ros2_loc.models.weight_table import TABLE
+
+    if not component.weights:
+        return "-" if component.requires else "yes"
+    row = TABLE.get(component.weights)
+    return "?" if row is None else "yes" if row.commercial else "no"

@@ -141,7 +141,7 @@ def _lightglue(features: str, licence: str = "Apache-2.0", commercial: bool = Tr
 def _onnx(file: str, network: str, sha256: str, size_mb: float, preprocessing: str) -> WeightFile:
     return WeightFile(
         published=file,
-        source="https://github.com/verlab/accelerated_features, as ONNX by others: the file is told by its sha256",
+        source=f"an export of https://github.com/verlab/accelerated_features by others (the authors' own file: {network}_official)",
         sha256=sha256,
         licence="Apache-2.0",
         commercial=True,

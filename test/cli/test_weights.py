@@ -19,6 +19,7 @@ from ros2_loc.errors import DataError
 from ros2_loc.localization.pipeline import PipelineConfig
 from ros2_loc.models.weight_files import locate, sha256
 from ros2_loc.models.weight_table import TABLE, WeightFile
+from ros2_loc.registry import components
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[torch]'")
 
@@ -215,5 +216,21 @@ def test_every_row_says_what_a_user_must_know() -> None:
         assert name == name.lower() and row.licence and row.source and row.preprocessing and row.used_by and row.size_mb > 0
         assert bool(row.file) != bool(row.published), name
         assert not row.sha256 or len(row.sha256) == 64
-        assert row.sha256 or row.url or row.source.startswith("https://")
+        assert row.sha256 or row.url or "https://" in row.source
         assert all(url.startswith("https://") and url.endswith(row.published) for url in (row.url, *row.mirrors) if url)
+
+
+def test_components_say_which_weights_are_missing_and_what_they_are_allowed_for(call: Callable, here: Path) -> None:
+    said = call("components")
+    lines = {tuple(line.split()[:2]): line.split() for line in said.out.splitlines() if line}
+    assert lines["extractor", "sift"][2:5] == ["yes", "-", "yes"]
+    assert lines["extractor", "r2d2"][2:5] == ["no", "r2d2_wasf_n16", "no"]
+    assert lines["cross_view", "cvlnet"][2:5] == ["yes", "small", "yes"]
+    assert "ros2-loc weights pull r2d2_wasf_n16" in said.out.partition("Not usable here:")[2]
+
+
+def test_every_plugin_that_has_weights_of_the_table_is_named_there() -> None:
+    for rows in components().values():
+        for name, component in rows.items():
+            if component.weights:
+                assert name in TABLE[component.weights].used_by
