@@ -58,10 +58,12 @@ class Heads(nn.Module):
         return self._maps(features)
 
     def _maps(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        squared = features.square()
-        reliability = functional.softmax(self.reliability(squared), dim=1)[:, 1:2]
-        positive = functional.softplus(self.repeatability(squared))
-        return reliability, positive / (1.0 + positive)
+        # both in one pass: squares of the whole image are many
+        weights = torch.cat([self.reliability.weight, self.repeatability.weight])
+        biases = torch.cat([self.reliability.bias, self.repeatability.bias])  # type: ignore[list-item]
+        unreliable, reliable, repeatable = functional.conv2d(features.square(), weights, biases).split(1, dim=1)
+        positive = functional.softplus(repeatable)
+        return torch.sigmoid(reliable - unreliable), positive / (1.0 + positive)
 
     def forward(self, features: Tensor) -> DenseFeatures:
         """(B, C, H, W) not normalized."""
