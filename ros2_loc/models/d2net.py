@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros2_loc.errors import DataError
-from ros2_loc.models.weights import load_strictly, tensors_of
+from ros2_loc.models.weights import load_strictly, tensors_of, told_of
 
 STRIDE_PX = 4
 # the smallest image with a cell that has neighbours
@@ -200,8 +200,9 @@ def load_published(path: str | Path) -> D2Net:
     Raises:
         ConfigError, DataError: no such file; not D2-Net's weights.
     """
-    network = D2Net(D2Net.Config())
-    load_strictly(network, renamed(tensors_of(path)), str(path))
+    with told_of(path):
+        network = D2Net(D2Net.Config())
+        load_strictly(network, renamed(tensors_of(path)), str(path))
     return network.eval()
 
 

@@ -19,7 +19,7 @@ from torchvision.ops import nms
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models import pycls_resnet
 from ros2_loc.models.pycls_resnet import PyclsResNet
-from ros2_loc.models.weights import load_strictly, tensors_of
+from ros2_loc.models.weights import load_strictly, tensors_of, told_of
 
 STRIDE_PX = 16
 # side of what one cell sees, and how far before the image that of the first begins
@@ -158,13 +158,14 @@ def load_published(path: str | Path) -> Delg:
     Raises:
         ConfigError, DataError: no such file; not DELG's weights.
     """
-    state = renamed(tensors_of(path))
-    trunk = {key.removeprefix("resnet."): value for key, value in state.items() if key.startswith("resnet.")}
-    if "local.attention.weight" not in state:
-        raise DataError(f"{path}: has no local branch (localmodel): these are no weights of DELG's authors")
-    resnet = pycls_resnet.config_of(trunk)
-    network = Delg(Delg.Config(resnet.depth, resnet.dimension, local_dimension=state["local.attention.weight"].shape[1]))
-    load_strictly(network, state, str(path))
+    with told_of(path):
+        state = renamed(tensors_of(path))
+        trunk = {key.removeprefix("resnet."): value for key, value in state.items() if key.startswith("resnet.")}
+        if "local.attention.weight" not in state:
+            raise DataError(f"{path}: has no local branch (localmodel): these are no weights of DELG's authors")
+        resnet = pycls_resnet.config_of(trunk)
+        network = Delg(Delg.Config(resnet.depth, resnet.dimension, local_dimension=state["local.attention.weight"].shape[1]))
+        load_strictly(network, state, str(path))
     return network.eval()
 
 

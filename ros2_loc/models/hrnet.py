@@ -17,7 +17,7 @@ from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from ros2_loc.errors import ConfigError, DataError
-from ros2_loc.models.weights import load_strictly, tensors_of
+from ros2_loc.models.weights import load_strictly, tensors_of, told_of
 
 # parts of published checkpoints that make no features: a wrapper's loss, the head of ImageNet's classes
 _DROPPED = ("loss.", "incre_modules.", "downsamp_modules.", "final_layer.", "classifier.")
@@ -169,9 +169,10 @@ def load_published(path: str | Path, with_head: bool = True, align_corners: bool
     Raises:
         ConfigError, DataError: no such file; not HRNet's weights.
     """
-    state = renamed(tensors_of(path), with_head)
-    network = HRNet(config_of(state, align_corners))
-    load_strictly(network, state, str(path))
+    with told_of(path):
+        state = renamed(tensors_of(path), with_head)
+        network = HRNet(config_of(state, align_corners))
+        load_strictly(network, state, str(path))
     return network.eval()
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.folding import folded
-from ros2_loc.models.weights import load_strictly, tensors_of
+from ros2_loc.models.weights import load_strictly, tensors_of, told_of
 
 DIMENSION = 128
 # of RGB in 0..1, as of ImageNet
@@ -172,9 +172,10 @@ def load_published(path: str | Path) -> R2D2:
     Raises:
         ConfigError, DataError: no such file; not R2D2's weights.
     """
-    state = renamed(tensors_of(path))
-    network = R2D2(config_of(state))
-    load_strictly(network, state, str(path))
+    with told_of(path):
+        state = renamed(tensors_of(path))
+        network = R2D2(config_of(state))
+        load_strictly(network, state, str(path))
     return network.eval()
 
 

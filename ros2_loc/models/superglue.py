@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros2_loc.errors import DataError
-from ros2_loc.models.weights import load_strictly, tensors_of
+from ros2_loc.models.weights import load_strictly, tensors_of, told_of
 
 _ENCODER_CHANNELS = (3, 32, 64, 128, 256)
 
@@ -200,8 +200,9 @@ def load_published(path: str | Path) -> SuperGlue:
     Raises:
         ConfigError, DataError: no such file; not SuperGlue's weights.
     """
-    network = SuperGlue(SuperGlue.Config())
-    load_strictly(network, renamed(tensors_of(path)), str(path))
+    with told_of(path):
+        network = SuperGlue(SuperGlue.Config())
+        load_strictly(network, renamed(tensors_of(path)), str(path))
     return network.eval()
 
 

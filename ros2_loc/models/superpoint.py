@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros2_loc.errors import DataError
-from ros2_loc.models.weights import load_strictly, tensors_of
+from ros2_loc.models.weights import load_strictly, tensors_of, told_of
 
 CELL_PX = 8
 DIMENSION = 256
@@ -149,7 +149,8 @@ def load_published(path: str | Path) -> SuperPoint:
     Raises:
         ConfigError, DataError: no such file; not SuperPoint's weights.
     """
-    state = renamed(tensors_of(path))
-    network = SuperPoint(SuperPoint.Config(state["convDb.weight"].shape[0]))
-    load_strictly(network, state, str(path))
+    with told_of(path):
+        state = renamed(tensors_of(path))
+        network = SuperPoint(SuperPoint.Config(state["convDb.weight"].shape[0]))
+        load_strictly(network, state, str(path))
     return network.eval()

@@ -147,6 +147,7 @@ def _onnx(file: str, network: str, sha256: str, size_mb: float, preprocessing: s
         commercial=True,
         size_mb=size_mb,
         preprocessing=preprocessing,
+        loader="ros2_loc.models.xfeat:load_published" if network == "xfeat" else "",
         used_by=(network,),
     )
 
@@ -161,6 +162,7 @@ def _verlab(file: str, network: str, size_mb: float, preprocessing: str, mirrors
         commercial=True,
         size_mb=size_mb,
         preprocessing=preprocessing,
+        loader="ros2_loc.models.xfeat:load_published" if network == "xfeat" else "",
         used_by=(network,),
     )
 

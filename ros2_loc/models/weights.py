@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import pickle
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,21 @@ def tensors_of(name_or_path: str | Path) -> dict[str, Tensor]:
     if state is None:
         raise DataError(f"{path}: holds no state_dict, neither by itself nor under {', '.join(WRAPPERS)}: give a file of weights")
     return dict(state)
+
+
+@contextmanager
+def told_of(where: str | Path) -> Iterator[None]:
+    """What is wrong with a state_dict, told of the file that it is from: for the functions that rename keys and look at shapes.
+
+    Raises:
+        DataError: a DataError or a missing key of the block, with `where` before it.
+    """
+    try:
+        yield
+    except DataError as error:
+        raise error if str(where) in str(error) else DataError(f"{where}: {error}") from error
+    except KeyError as error:
+        raise DataError(f"{where}: has no {error.args[0]}: these are weights of another network") from error
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
