@@ -24,6 +24,7 @@ VERBS = {
     "run": "start the nodes, as localize.launch.py does",
     "play": "play a rosbag2 onto its topics",
     "train": "train networks by a recipe: checkpoints, resume, several GPUs",
+    "export": "write networks for ONNX Runtime, OpenVINO, TensorRT",
     "evaluate": "measure against the truth: JSON, HTML report",
     "weights": "list, fetch and check the weights of networks, with their licences",
     "components": "list the plugins and whether they can be used here",

@@ -63,8 +63,7 @@ class XFeat(nn.Module):
         x3 = self.block3(self.block2(self.block1(gray) + self.skip1(gray)))
         x4 = self.block4(x3)
         x5 = self.block5(x4)
-        enlarged = (functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False) for x, factor in ((x4, 2), (x5, 4)))
-        descriptors = self.block_fusion(x3 + sum(enlarged))
+        descriptors = self.block_fusion(x3 + _enlarged(x4, 2) + _enlarged(x5, 4))
         return XFeatMaps(descriptors, self.keypoint_head(functional.pixel_unshuffle(gray, 8)), self.heatmap_head(descriptors))
 
 
@@ -120,6 +119,10 @@ def _convolutions_of(path: Path) -> list[tuple[Tensor, Tensor]]:
     arrays = {one.name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(one))) for one in graph.initializer}
     nodes = [node for node in graph.node if node.op_type == "Conv" and len(node.input) == 3]
     return [(arrays[node.input[1]], arrays[node.input[2]]) for node in nodes if node.input[1] in arrays]
+
+
+def _enlarged(x: Tensor, factor: int) -> Tensor:
+    return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 class _Layer(nn.Module):

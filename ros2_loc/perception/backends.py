@@ -46,11 +46,13 @@ class Runner(Protocol):
 
     Attributes:
         metadata: what the export wrote into the file; empty for files of others.
-        size: (width, height) px that its images must have, or None where any will do.
+        size: (width, height) px that its images must have, or None where any multiple of `multiple` will do.
+        multiple: 1 for files of others.
     """
 
     metadata: Mapping[str, str]
     size: tuple[int, int] | None
+    multiple: int
 
     def run(self, images: NDArray[np.float32]) -> Maps:
         """(B, 3, H, W) -> the outputs in their order, (B, C, h, w) each."""
@@ -65,6 +67,7 @@ class OnnxRunner:
         self._input = self._session.get_inputs()[0]
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         self.size = _fixed_size(self._input.shape)
+        self.multiple = int(self.metadata.get("multiple", 1))
 
     def run(self, images: NDArray[np.float32]) -> Maps:
         """See `Runner`."""
@@ -83,6 +86,7 @@ class OpenVinoRunner:
         shape = network.inputs[0].partial_shape
         self.size = _fixed_size([side.get_length() if side.is_static else "" for side in shape])
         self.metadata = _openvino_metadata(network)
+        self.multiple = int(self.metadata.get("multiple", 1))
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         self._compiled = openvino.compile_model(network, "CPU", options | ({"INFERENCE_NUM_THREADS": threads} if threads else {}))
 
@@ -135,24 +139,29 @@ def open_exported(config: BackendConfig, network: str, sha256: str, device: str)
 
 
 def run_at(runner: Runner, images: NDArray[np.float32]) -> Maps:
-    """Run images of any size that the network takes.
-
-    Those smaller than a fixed size are filled up at the right and bottom by repeating the edge, and the outputs are cut back.
+    """Run images of any size: filled up at the right and bottom by repeating the edge, and the outputs cut back.
 
     Raises:
-        DataError: images larger than the fixed size.
+        DataError: images larger than the size that the network was exported for.
     """
-    size, (height, width) = runner.size, images.shape[2:]
-    if size is None:
-        return runner.run(images)
-    if width > size[0] or height > size[1]:
+    height, width = images.shape[2:]
+    full_x, full_y = runner.size or (width + -width % runner.multiple, height + -height % runner.multiple)
+    if width > full_x or height > full_y:
         raise DataError(
-            f"the network was exported for {size[0]}x{size[1]} px and the image has {width}x{height}: set max_edge_px, or export --dynamic"
+            f"the network was exported for {full_x}x{full_y} px and the image has {width}x{height}: set max_edge_px, or export --dynamic"
         )
-    filled = np.pad(images, ((0, 0), (0, 0), (0, size[1] - height), (0, size[0] - width)), mode="edge")
-    outputs = [runner.run(one[None]) for one in filled]
-    whole = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
-    return [_cut(each, (width / size[0], height / size[1])) for each in whole]
+    if (width, height) != (full_x, full_y):
+        images = np.pad(images, ((0, 0), (0, 0), (0, full_y - height), (0, full_x - width)), mode="edge")
+    if runner.size and len(images) > 1:
+        whole = [np.concatenate(parts) for parts in zip(*(runner.run(one[None]) for one in images), strict=True)]
+    else:
+        whole = runner.run(images)
+    return [_cut(each, (width / full_x, height / full_y)) for each in whole]
+
+
+def require_tensorrt() -> None:
+    """Raise ConfigError when this ONNX Runtime can't run TensorRT; MissingDependencyError without one."""
+    _providers(_onnxruntime().get_available_providers(), b"", "cuda", tensorrt=True)
 
 
 def onnx_session(model: Path | bytes, device: str = "cpu", threads: int = 0, tensorrt: bool = False) -> Any:

@@ -16,9 +16,11 @@ from torch import Tensor
 from ros2_loc.core.types import Frame, LocalFeatures
 from ros2_loc.errors import ConfigError
 from ros2_loc.models.aliked import MULTIPLE, AlikedMaps, detect, load_published
+from ros2_loc.models.folding import folded
 from ros2_loc.perception.backends import BackendConfig
 from ros2_loc.perception.dense_network import in_place_of
 from ros2_loc.perception.extractors.scaling import Prepared, features_of, groups, no_features, prepare, stacked
+from ros2_loc.perception.networks import device_of
 
 MIN_EDGE_PX = 16
 
@@ -37,7 +39,7 @@ class Aliked:
             nms_radius: px of the resized image between two keypoints.
             max_edge_px: images are made smaller until their long edge has so many pixels; 0 for full size.
             batch_size: images in one pass.
-            half: 16-bit floats in the dense part; on a GPU, by torch, only.
+            half: 16-bit floats in the dense part; on a GPU only.
         """
 
         weights: str = "aliked_n16"
@@ -58,13 +60,10 @@ class Aliked:
     name = "aliked"
 
     def __init__(self, config: Config, device: str = "cpu") -> None:
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(f"aliked: no GPU for device {device!r} here; use device cpu")
-        if config.half and (not device.startswith("cuda") or config.backend != "torch"):
-            raise ConfigError(f"aliked: half: true needs a GPU and backend torch, got {device!r} and {config.backend}; leave it out")
         self._config = config
-        self._device = torch.device(device)
-        self._network = load_published(config.weights).to(self._device)
+        self._device = device_of(self.name, device, config.half)
+        # a third faster on a CPU than the order of channels that is the default
+        self._network = folded(load_published(config.weights)).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._dense = in_place_of(self._network, AlikedMaps, self.name, config.weights, config, device)
         self.batch_size = config.batch_size
 
@@ -101,7 +100,7 @@ class Aliked:
         more_x, more_y = -width % MULTIPLE, -height % MULTIPLE
         left, top = more_x // 2, more_y // 2
         filling = (left, more_x - left, top, more_y - top)
-        images = torch.nn.functional.pad(images, filling, mode="replicate")
+        images = torch.nn.functional.pad(images, filling, mode="replicate").contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._config.half):
             maps = self._dense(images)
         return AlikedMaps(*(one[:, :, top : top + height, left : left + width].float().to(self._device) for one in maps))

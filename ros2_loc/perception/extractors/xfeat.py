@@ -169,11 +169,12 @@ def _dense(config: XFeat.Config, device: str) -> Callable[[NDArray[np.float32]],
 def _by_torch(config: XFeat.Config, device: str) -> Callable[[NDArray[np.float32]], Maps]:
     import torch
 
+    from ros2_loc.models.folding import folded
     from ros2_loc.models.xfeat import load_published
+    from ros2_loc.perception.networks import device_of
 
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"xfeat: no GPU for device {device!r} here; use device cpu")
-    network = load_published(config.weights).to(device)
+    device_of(XFeat.name, device, half=False)
+    network = folded(load_published(config.weights)).to(device)
 
     def run(images: NDArray[np.float32]) -> Maps:
         with torch.inference_mode():

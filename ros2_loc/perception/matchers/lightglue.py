@@ -19,6 +19,7 @@ from ros2_loc.core.types import LocalFeatures, Matches
 from ros2_loc.errors import ConfigError
 from ros2_loc.models.weight_files import locate
 from ros2_loc.models.weights import load_strictly, tensors_of
+from ros2_loc.perception.networks import device_of
 
 _THRESHOLDS = "confidence_thresholds"
 _XFEAT = {"input_dim": 64, "descriptor_dim": 96, "n_layers": 6, "num_heads": 1, "depth_confidence": -1, "width_confidence": 0.95}
@@ -64,12 +65,8 @@ class LightGlue:
     name = "lightglue"
 
     def __init__(self, config: Config, device: str = "cpu") -> None:
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(f"lightglue: no GPU for device {device!r} here; use device cpu")
-        if config.half and not device.startswith("cuda"):
-            raise ConfigError(f"lightglue: half: true needs a GPU, and the device is {device!r}; leave it out")
         self._config = config
-        self._device = torch.device(device)
+        self._device = device_of(self.name, device, config.half)
         named = "lighterglue_official" if config.features == "xfeat" else f"{config.features}_lightglue"
         self._network = load_network(config, config.weights or named).to(self._device)
         self._dimension: int = self._network.conf.input_dim
