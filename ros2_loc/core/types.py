@@ -242,6 +242,7 @@ class RejectionReason(str, Enum):
     TOO_FEW_INLIERS = "too_few_inliers"
     LOW_INLIER_RATIO = "low_inlier_ratio"
     POOR_SPREAD = "poor_spread"
+    UNSUPPORTED = "unsupported"
     UNCERTAIN = "uncertain"
     FAR_FROM_PLACES = "far_from_places"
     BAD_INPUT = "bad_input"

@@ -18,6 +18,7 @@ from ros2_loc.localization.stage_clock import StageClock
 from ros2_loc.mapping.sparse_map import SparseMap
 
 SOURCE = "map"
+_ELSEWHERE = ((3.0, 0.0), (-3.0, 0.0), (0.0, 3.0), (0.0, -3.0))  # radii
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,7 +156,10 @@ class MapLocalizer:
         solution = clock.run("solve", lambda: self._solver.solve(frame.camera, self._correspondences(features, matched)))
         if isinstance(solution, Solution) and self._config.guided:
             start = solution.map_from_camera
-            guided = clock.run("guide", lambda: self._guided(frame, features, start, hidden))
+            guided, by_chance = clock.run("guide", lambda: self._guided(frame, features, start, hidden))
+            if len(guided.query) - by_chance < self._solver.min_inliers:
+                detail = f"{len(guided.query)} points of the map around have their like in the image, {by_chance:.0f} would by chance"
+                return self._reject(frame, clock, RejectionReason.UNSUPPORTED, detail, features, tuple(candidates), len(matched.query))
             if len(guided.query) >= len(matched.query[: len(solution.inliers)][solution.inliers]):
                 matched = guided
                 solution = clock.run("solve", lambda: self._solver.refine(frame.camera, self._correspondences(features, guided), start))
@@ -175,32 +179,47 @@ class MapLocalizer:
         )
         return together.best_per_keypoint()
 
-    def _guided(self, frame: Frame, features: LocalFeatures, map_from_camera: Pose, hidden: NDArray[np.int64]) -> _Matched:
-        """Matches of the points that the first pose puts near a keypoint: what the ratio test threw away comes back."""
+    def _guided(
+        self, frame: Frame, features: LocalFeatures, map_from_camera: Pose, hidden: NDArray[np.int64]
+    ) -> tuple[_Matched, float]:
+        """Matches of the points that the first pose puts near a keypoint: what the ratio test threw away comes back.
+
+        Also how many there are in the mean when the same points are looked for elsewhere, some radii away: at a wrong pose not fewer.
+        """
         config = self._config
         place, row = self._points_around(map_from_camera, hidden)
         if not len(place):  # the first pose looks where no place looks
             nothing = np.zeros(0, dtype=np.int64)
-            return _Matched(nothing, nothing, nothing, np.zeros(0))
+            return _Matched(nothing, nothing, nothing, np.zeros(0)), 0.0
         rows_of = list(zip(place, row, strict=True))
         point = np.concatenate([self._map.places[p].point_index[r] for p, r in rows_of])
         owner = np.repeat(place, [len(r) for r in row])
         descriptors = np.concatenate([self._map.places[p].features.descriptors[r] for p, r in rows_of])
         pixels = frame.camera.project(map_from_camera.inverse().apply(self._map.points_m[point]))
         seen = np.flatnonzero(frame.camera.contains(pixels))
-        k = min(config.guided_neighbours, len(features))
-        distance, neighbour = cKDTree(features.keypoints).query(pixels[seen], k=k, distance_upper_bound=config.guided_radius_px)
-        distance, neighbour = distance.reshape(len(seen), k), neighbour.reshape(len(seen), k)
-        cosines = np.einsum("pd,pkd->pk", descriptors[seen], features.descriptors[np.minimum(neighbour, len(features) - 1)])
+        descriptors, owner, point = descriptors[seen], owner[seen], point[seen]
+        tree = cKDTree(features.keypoints)
+
+        def near(centres_px: NDArray) -> _Matched:
+            query, score = self._alike_near(tree, features, centres_px, descriptors)
+            keep = score > config.guided_min_cosine
+            return _Matched(query[keep], owner[keep], point[keep].astype(np.int64), score[keep]).best_per_keypoint()
+
+        elsewhere = [near(pixels[seen] + config.guided_radius_px * np.array(shift)) for shift in _ELSEWHERE]
+        return near(pixels[seen]), float(np.mean([len(matched.query) for matched in elsewhere]))
+
+    def _alike_near(
+        self, tree: cKDTree, features: LocalFeatures, centres_px: NDArray, descriptors: NDArray
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Which keypoint around each centre (M, 2) is most like its descriptor (M, D), and how much; -1 where there is none."""
+        k = min(self._config.guided_neighbours, len(features))
+        distance, neighbour = tree.query(centres_px, k=k, distance_upper_bound=self._config.guided_radius_px)
+        distance, neighbour = distance.reshape(len(centres_px), k), neighbour.reshape(len(centres_px), k)
+        cosines = np.einsum("pd,pkd->pk", descriptors, features.descriptors[np.minimum(neighbour, len(features) - 1)])
         cosines = np.where(np.isfinite(distance), cosines, -1.0)
         best = cosines.argmax(axis=1)
-        rows = np.arange(len(seen))
-        score, query = cosines[rows, best], neighbour[rows, best]
-        keep = score > config.guided_min_cosine
-        matched = _Matched(
-            query[keep].astype(np.int64), owner[seen][keep], point[seen][keep].astype(np.int64), score[keep].astype(np.float64)
-        )
-        return matched.best_per_keypoint()
+        rows = np.arange(len(centres_px))
+        return neighbour[rows, best].astype(np.int64), cosines[rows, best].astype(np.float64)
 
     def _points_around(self, map_from_camera: Pose, hidden: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
         """Places around a pose and, for each, the rows of its features whose point no nearer place has."""

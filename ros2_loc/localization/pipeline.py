@@ -29,7 +29,7 @@ class LocalizerConfig:
     guided_places: int = 5
     guided_radius_px: float = 8.0
     guided_neighbours: int = 4
-    guided_min_cosine: float = 0.75
+    guided_min_cosine: float = 0.85
     max_sigma_m: float = 2.0
     max_distance_to_place_m: float = 60.0
 

@@ -84,6 +84,11 @@ class PoseSolver:
     def __init__(self, config: Config) -> None:
         self._config = config
 
+    @property
+    def min_inliers(self) -> int:
+        """Fewer correspondences are no evidence."""
+        return self._config.min_inliers
+
     def solve(self, camera: Camera, matches: Correspondences) -> Solution | Failure:
         """Pose from scratch: RANSAC, refinement, gates."""
         config = self._config

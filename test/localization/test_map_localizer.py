@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from ros2_loc.errors import DataError
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.localization.map_localizer import MapLocalizer
 from ros2_loc.localization.pipeline import PipelineConfig
+from ros2_loc.localization.pose_solver import Solution
 from ros2_loc.mapping.sparse_map import SparseMap
 
 QUERIES = range(3, 16, 4)
@@ -108,7 +110,26 @@ def test_a_pose_that_looks_where_no_place_looks_has_no_guided_matches(localizer:
     features = localizer._extractor.extract(frame)
     place = localizer._map.places[2].map_from_camera
     behind = Pose(place.rotation @ np.diag([-1.0, 1.0, -1.0]), place.translation)
-    assert len(localizer._guided(frame, features, behind, np.zeros(0, np.int64)).query) == 0
+    matched, by_chance = localizer._guided(frame, features, behind, np.zeros(0, np.int64))
+    assert len(matched.query) == 0 == by_chance
+
+
+def test_a_wrong_first_pose_finds_no_support(
+    localizer: MapLocalizer, town_sequence: ImageSequence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What repeated walls and windows can do to RANSAC: inliers enough, and a pose that is off by metres and degrees."""
+    frame = town_sequence.frame(7)
+    solve = localizer._solver.solve
+
+    def wrong(*arguments: Any) -> Solution:
+        solution = solve(*arguments)
+        assert isinstance(solution, Solution)
+        return replace(solution, map_from_camera=solution.map_from_camera.perturbed(np.array([1.5, -1.0, 0.3, 0.0, 0.0, 0.15])))
+
+    monkeypatch.setattr(localizer._solver, "solve", wrong)
+    found = localizer.localize(frame)
+    assert isinstance(found.result, Rejection) and found.result.reason is RejectionReason.UNSUPPORTED
+    assert "by chance" in found.result.detail
 
 
 def test_refuses_a_map_of_other_features(town_map: SparseMap, small_pipeline: PipelineConfig) -> None:
