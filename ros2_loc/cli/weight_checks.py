@@ -55,7 +55,7 @@ def loaded(row: WeightFile, path: Path) -> str:
     """
     from ros2_loc.cli.ros_installation import has_package
 
-    if path.suffix == ".onnx":
+    if path.suffix == ".onnx" and not row.loader:
         return ""
     if not has_package("torch"):
         return "; not loaded, there is no PyTorch"
