@@ -23,7 +23,7 @@ from ros2_loc.training.feature_pairs import DensePair, PairData
 from ros2_loc.training.feature_warps import pixel_centres
 
 _TOLERANCE = 0.04  # of depth: what differs by more is hidden by something, or hides something
-_OVERLAP = (0.3, 0.97)  # share of one image seen in the other: less is little to learn from, more is the same image
+_MIN_OVERLAP = 0.3  # share of one image seen in the other
 _PARTNERS = 40  # images that each is compared with
 _GRID = 12  # points along each side for that
 
@@ -58,7 +58,7 @@ class DepthPairs:
         self._views = tuple(views)
         self._pairs = _overlapping(self._views)
         if not len(self._pairs):
-            raise DataError(f"no two of {len(views)} views have {_OVERLAP[0]:.0%} of their pixels in common; check poses and depth")
+            raise DataError(f"no two of {len(views)} views have {_MIN_OVERLAP:.0%} of their pixels in common; check poses and depth")
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -144,7 +144,7 @@ def _overlapping(views: tuple[DepthView, ...]) -> list[tuple[int, int]]:
         seen_m = _few_points(view)
         for j in rng.permutation(others)[:_PARTNERS]:
             points, _ = _projected(seen_m, view, views[j])
-            if _OVERLAP[0] <= views[j].camera.contains(points).mean() <= _OVERLAP[1]:
+            if views[j].camera.contains(points).mean() >= _MIN_OVERLAP:
                 pairs.add((min(i, int(j)), max(i, int(j))))
     return sorted(pairs)
 
