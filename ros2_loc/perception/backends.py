@@ -39,6 +39,8 @@ class BackendConfig:
     def __post_init__(self) -> None:
         if self.threads < 0 or (self.backend == "torch" and self.model):
             raise ConfigError(f"threads must not be negative, and backend torch has no model: got {self.threads}, {self.model!r}")
+        if self.backend != "torch" and getattr(self, "half", False):
+            raise ConfigError(f"half: true is of backend torch; for {self.backend} export with --precision fp16")
 
 
 class Runner(Protocol):
@@ -109,6 +111,8 @@ def open_runner(config: BackendConfig, model: Path | bytes, device: str) -> Runn
     if config.backend == "openvino":
         if device != "cpu":
             raise ConfigError(f"backend openvino runs on device cpu, not {device!r}: use onnxruntime or tensorrt there")
+        if isinstance(model, Path) and model.suffix not in (".xml", ".onnx"):
+            raise DataError(f"{model}: OpenVINO reads .xml and .onnx files: give what `ros2-loc export` wrote")
         return OpenVinoRunner(model, config.threads)
     return OnnxRunner(model, device, config.threads, config.backend == "tensorrt")
 
@@ -148,7 +152,7 @@ def run_at(runner: Runner, images: NDArray[np.float32]) -> Maps:
     full_x, full_y = runner.size or (width + -width % runner.multiple, height + -height % runner.multiple)
     if width > full_x or height > full_y:
         raise DataError(
-            f"the network was exported for {full_x}x{full_y} px and the image has {width}x{height}: set max_edge_px, or export --dynamic"
+            f"the network was exported for {full_x}x{full_y} px and the image has {width}x{height}: set max_edge_px, or export it for any size"
         )
     if (width, height) != (full_x, full_y):
         images = np.pad(images, ((0, 0), (0, 0), (0, full_y - height), (0, full_x - width)), mode="edge")

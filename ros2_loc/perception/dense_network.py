@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from ros2_loc.perception.backends import BackendConfig, Runner, open_exported, r
 
 
 class ExportedNetwork:
-    """Called as the module that it was exported from: (B, 3, H, W) -> its outputs, on the CPU."""
+    """Called as the module that it was exported from: (B, C, H, W) -> its outputs, on the images' device."""
 
     def __init__(self, runner: Runner, outputs: Callable[..., Any]) -> None:
         self._runner = runner
@@ -21,23 +21,29 @@ class ExportedNetwork:
 
     def __call__(self, images: Tensor) -> Any:
         maps = run_at(self._runner, images.detach().float().cpu().numpy())
-        return self._outputs(*(torch.from_numpy(one) for one in maps))
+        return self._outputs(*(torch.from_numpy(one).to(images.device) for one in maps))
 
 
-def in_place_of(network: nn.Module, outputs: Callable[..., Any], name: str, weights: str, config: BackendConfig, device: str) -> Any:
+class ExtractorConfig(Protocol):
+    """A `BackendConfig` that names weights."""
+
+    @property
+    def weights(self) -> str: ...
+
+
+def in_place_of(network: nn.Module, outputs: Callable[..., Any], name: str, config: ExtractorConfig, device: str) -> Any:
     """What an extractor shall call: `network` itself, or its export.
 
     Args:
         network: on its device, in evaluation mode.
         outputs: makes of tensors what the network's forward returns (its NamedTuple).
         name: of the network, as the export wrote it.
-        weights: name or path of the weight file that the network was loaded from.
-        config: of the extractor.
+        config: of the extractor; a `BackendConfig`.
         device: cpu or cuda.
 
     Raises:
         ConfigError, DataError, MissingDependencyError: as `backends.open_exported`.
     """
-    if config.backend == "torch":
+    if not isinstance(config, BackendConfig) or config.backend == "torch":
         return network
-    return ExportedNetwork(open_exported(config, name, sha256(locate(weights)), device), outputs)
+    return ExportedNetwork(open_exported(config, name, sha256(locate(config.weights)), device), outputs)

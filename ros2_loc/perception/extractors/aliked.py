@@ -64,7 +64,7 @@ class Aliked:
         self._device = device_of(self.name, device, config.half)
         # a third faster on a CPU than the order of channels that is the default
         self._network = folded(load_published(config.weights)).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._dense = in_place_of(self._network, AlikedMaps, self.name, config.weights, config, device)
+        self._dense = in_place_of(self._network, AlikedMaps, self.name, config, device)
         self.batch_size = config.batch_size
 
     def extract(self, frame: Frame) -> LocalFeatures:

@@ -20,6 +20,8 @@ from ros2_loc.models.d2net import (
     load_published,
     normalized,
 )
+from ros2_loc.perception.backends import BackendConfig
+from ros2_loc.perception.dense_network import in_place_of
 from ros2_loc.perception.extractors.scaling import Prepared, features_of, groups, no_features, prepare, stacked
 from ros2_loc.perception.networks import device_of, open_network
 
@@ -28,8 +30,8 @@ class D2net:
     """The network of a weight file, on one device; scores are values of features."""
 
     @dataclass(frozen=True)
-    class Config:
-        """Which weights, and which keypoints.
+    class Config(BackendConfig):
+        """Which weights, what runs them, and which keypoints.
 
         Attributes:
             weights: d2_tf, d2_ots, d2_tf_no_phototourism, the path of the authors' checkpoint, or of a safetensors file of this project.
@@ -54,6 +56,7 @@ class D2net:
         half: bool = False
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             object.__setattr__(self, "scales", tuple(self.scales))
             if not self.scales or min(self.scales) <= 0 or list(self.scales) != sorted(set(self.scales)):
                 raise ConfigError(f"d2net: scales are positive and rising, got {list(self.scales)}")
@@ -70,7 +73,8 @@ class D2net:
         self._device = device_of(self.name, device, config.half)
         network = open_network(config.weights, D2Net, load_published).to(self._device)
         self._dimension = network.dimension
-        self._dense: Callable[[Tensor], Tensor] = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._dense: Callable[[Tensor], Tensor] = in_place_of(network, torch.as_tensor, self.name, config, device)
         self.batch_size = config.batch_size
 
     def extract(self, frame: Frame) -> LocalFeatures:

@@ -18,6 +18,8 @@ from ros2_loc.models.r2d2 import R2D2, DenseFeatures, ForKeypoints, normalized
 from ros2_loc.models.r2d2_detection import Pyramid, local_maxima, peaks
 from ros2_loc.models.weight_files import locate
 from ros2_loc.models.weights import load_model, name_of
+from ros2_loc.perception.backends import BackendConfig
+from ros2_loc.perception.dense_network import in_place_of
 from ros2_loc.perception.extractors.scaling import Prepared, features_of, groups, prepare, stacked
 
 Keypoints = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -27,8 +29,8 @@ class R2d2:
     """128-d descriptors of unit length; scores are reliability times repeatability."""
 
     @dataclass(frozen=True)
-    class Config:
-        """Which weights, and where keypoints are looked for.
+    class Config(BackendConfig):
+        """Which weights, what runs them, and where keypoints are looked for.
 
         Attributes:
             weights: a name in the table of `models.weight_table`, the path of a checkpoint of the authors, or of a safetensors file of this
@@ -59,6 +61,7 @@ class R2d2:
         half: bool = False
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             if min(self.max_keypoints, self.batch_size) < 1 or min(self.max_edge_px, self.border_px) < 0:
                 raise ConfigError(
                     f"r2d2: max_keypoints and batch_size are positive, max_edge_px and border_px not negative, got {self.max_keypoints}, "
@@ -74,7 +77,8 @@ class R2d2:
             raise ConfigError(f"{self.name}: no GPU for device {device!r} here; use device cpu")
         self._config = config
         self._device = torch.device(device)
-        self._network: Callable[[Tensor], DenseFeatures] = ForKeypoints(self._load(config.weights), config.half).to(self._device)
+        network = ForKeypoints(self._load(config.weights), config.half).to(self._device)
+        self._network: Callable[[Tensor], DenseFeatures] = in_place_of(network, DenseFeatures, self.name, config, device)
         self.batch_size = config.batch_size
 
     def _load(self, weights: str) -> nn.Module:

@@ -23,6 +23,8 @@ from ros2_loc.models.superpoint import (
     strongest,
     suppressed,
 )
+from ros2_loc.perception.backends import BackendConfig
+from ros2_loc.perception.dense_network import in_place_of
 from ros2_loc.perception.extractors.scaling import Prepared, features_of, groups, no_features, prepare
 from ros2_loc.perception.networks import device_of, open_network
 
@@ -31,8 +33,8 @@ class Superpoint:
     """The network of a weight file, on one device; scores are probabilities."""
 
     @dataclass(frozen=True)
-    class Config:
-        """Which weights, and which keypoints.
+    class Config(BackendConfig):
+        """Which weights, what runs them, and which keypoints.
 
         Attributes:
             weights: superpoint_v1, the path of the authors' checkpoint, or of a safetensors file of this project.
@@ -57,6 +59,7 @@ class Superpoint:
         half: bool = False
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             if min(self.max_keypoints, self.batch_size) < 1 or min(self.nms_radius, self.remove_borders, self.max_edge_px) < 0:
                 raise ConfigError(
                     "superpoint: max_keypoints and batch_size are positive, nms_radius, remove_borders and max_edge_px not negative, got "
@@ -72,7 +75,7 @@ class Superpoint:
         self._dimension = network.config.dimension
         # four times faster on a CPU than the order of channels that is the default
         network = network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._dense: Callable[[Tensor], SuperPointMaps] = network
+        self._dense: Callable[[Tensor], SuperPointMaps] = in_place_of(network, SuperPointMaps, self.name, config, device)
         self.batch_size = config.batch_size
 
     def extract(self, frame: Frame) -> LocalFeatures:
