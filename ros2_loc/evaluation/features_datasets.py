@@ -51,7 +51,7 @@ class PairOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.per_image, self.per_distance, self.neighbours, *self.distances, self.limit or 1) < 1:
+        if min(self.per_image, self.per_distance, self.neighbours, *self.distances, 1 if self.limit is None else self.limit) < 1:
             raise ConfigError("numbers of pairs and of images between them must be positive")
 
 

@@ -180,8 +180,15 @@ def _cell(content: Mapping[str, Any]) -> Cell:
     results = tuple(kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in content["results"])
     times = {str(k): float(v) for k, v in content["seconds"].items()}
     facts = {str(k): float(v) for k, v in content["facts"].items()}
-    texts = (str(content[key]) for key in ("method", "dataset", "protocol"))
-    return Cell(*texts, results, times, float(content["keypoints"]), facts)
+    return Cell(
+        method=str(content["method"]),
+        dataset=str(content["dataset"]),
+        protocol=str(content["protocol"]),
+        results=results,
+        seconds=times,
+        keypoints=float(content["keypoints"]),
+        facts=facts,
+    )
 
 
 def summary(cell: Cell, group: str = "") -> dict[str, Any]:

@@ -154,12 +154,12 @@ def _verified(
         if len(indices) < _MIN_MATCHES or np.linalg.norm(b_from_a.translation) < 1e-9:
             continue
         cameras = [model.camera(image.camera_id) for image in sides]
-        rays = [
+        rays_a, rays_b = (
             np.asarray(camera.cam_from_img(store[name].keypoints[indices[:, k]].astype(np.float64)))
             for k, (camera, name) in enumerate(zip(cameras, (a, b), strict=True))
-        ]
+        )
         focals = float(cameras[0].mean_focal_length()), float(cameras[1].mean_focal_length())
-        kept = indices[fm.epipolar_errors_px(*rays, b_from_a, focals) < max_px]
+        kept = indices[fm.epipolar_errors_px(rays_a, rays_b, b_from_a, focals) < max_px]
         if len(kept) >= _MIN_MATCHES:
             found[(ids[a], ids[b]) if ids[a] < ids[b] else (ids[b], ids[a])] = kept if ids[a] < ids[b] else kept[:, ::-1]
     return found

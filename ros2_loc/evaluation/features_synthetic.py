@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 _MAX_ROTATION_DEG = 25.0
 _SCALES = (0.5, 0.9)  # side of the smaller view in the larger
 _PERSPECTIVE = 0.12  # of a side, by which each corner may move
+_NEAREST_HORIZON = 0.3  # depth of the corners of a, in that of the middle of b
+_CORNERS = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
 _HALF = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
 
 
@@ -41,18 +43,27 @@ def pairs_of(views: Sequence[View], per_image: int, seed: int) -> list[Homograph
 
 
 def random_homography(rng: np.random.Generator, width: int, height: int) -> Array:
-    """b_from_a (3, 3) of two images of this size, where all of b lies within a."""
+    """b_from_a (3, 3) of two images of this size, where all of b lies within a, and all of a before the horizon of b."""
     size = np.array([width, height], dtype=np.float64)
-    corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-    quad = (corners + rng.uniform(-_PERSPECTIVE, _PERSPECTIVE, (4, 2)) / 2) * size * rng.uniform(*_SCALES)
+    perspective = _PERSPECTIVE
+    while True:
+        quad = _quad(rng, size, perspective)
+        b_from_a = cv2.getPerspectiveTransform(quad.astype(np.float32), ((_CORNERS + 0.5) * size).astype(np.float32))
+        b_from_a = np.asarray(b_from_a / (b_from_a[2] @ [*quad.mean(axis=0), 1.0]))
+        if ((np.column_stack([(_CORNERS + 0.5) * size, np.ones(4)]) @ b_from_a[2]) > _NEAREST_HORIZON).all():
+            return b_from_a
+        perspective /= 2.0
+
+
+def _quad(rng: np.random.Generator, size: Array, perspective: float) -> Array:
+    """(4, 2) corners in a of what b sees."""
+    quad = (_CORNERS + rng.uniform(-perspective, perspective, (4, 2)) / 2) * size * rng.uniform(*_SCALES)
     angle = np.radians(rng.uniform(-_MAX_ROTATION_DEG, _MAX_ROTATION_DEG))
     quad = quad @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     extent = quad.max(axis=0) - quad.min(axis=0)
     quad *= min(1.0, float((0.98 * size / extent).min()))
     low, high = -quad.min(axis=0), size - quad.max(axis=0)
-    quad += rng.uniform(low, high)
-    b_from_a = cv2.getPerspectiveTransform(quad.astype(np.float32), ((corners + 0.5) * size).astype(np.float32))
-    return np.asarray(b_from_a / b_from_a[2, 2], dtype=np.float64)
+    return np.asarray(quad + rng.uniform(low, high))
 
 
 def other_light(image: RGB, rng: np.random.Generator, strength: float) -> RGB:

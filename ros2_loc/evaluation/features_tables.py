@@ -36,7 +36,7 @@ def homography_table(cells: Sequence[Cell]) -> TextTable:
         corners = [_percent(v) for v in s["homography_accuracy"] or (None,) * len(fm.CORNER_THRESHOLDS_PX)]
         shown = (cell.method, group or "all", str(s["pairs"]), f"{cell.keypoints:.0f}", _number(s["matches"], 0))
         rows.append((*shown, _percent(s["repeatability"]), *accuracy, *corners))
-    header = ("", "of", "pairs", "keypoints", "matches", f"rep. {fm.REPEATABILITY_PX:g} px")
+    header: Cells = ("", "of", "pairs", "keypoints", "matches", f"rep. {fm.REPEATABILITY_PX:g} px")
     header += (*(f"MMA {t} px" for t in _SHOWN_PX), *(f"H {t:g} px" for t in fm.CORNER_THRESHOLDS_PX))
     note = (
         "In %. rep.: repeatability. MMA: share of the matches within so many pixels, mean over pairs (0 where a pair has none). "

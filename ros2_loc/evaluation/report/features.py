@@ -21,7 +21,8 @@ from ros2_loc.io.files import atomic_path
 _FOOTER = """Made by ros2_loc. Keypoints and matches are of whole images at full size. A match is right when it is within 3 px of where the
 homography puts it, or of its true epipolar line."""
 # A table of ten columns and more has no room beside another one.
-_WIDE = "<style>.wide-tables .table { columns: 1; } .wide-tables td, .wide-tables th { white-space: nowrap; }</style>"
+_STYLE = """<style>.wide-tables td, .wide-tables th { white-space: nowrap; }
+.side-by-side { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 0 16px; }</style>"""
 
 
 def write_features_report(evaluation: FeaturesEvaluation, out_html: Path | str, pictures: Mapping[str, Picture] | None = None) -> Path:
@@ -112,14 +113,17 @@ def _pictures(pictures: Mapping[str, Picture]) -> str:
         for words, picture in pictures.items()
     ]
     words = "Pairs on which the methods differ most. Green: right to 3 px; red: wrong. At most 150 lines are drawn."
-    return f'<section><h2 class="section">Matches</h2><p class="words">{words}</p>{"".join(shown)}</section>' if shown else ""
+    if not shown:
+        return ""
+    head = f'<h2 class="section">Matches</h2><p class="words">{words}</p>'
+    return f'<section>{head}<div class="side-by-side">{"".join(shown)}</div></section>'
 
 
 def _numbers(evaluation: FeaturesEvaluation) -> str:
     shown = [f'{text_table(t.title, t.header, t.rows)}<p class="words">{escape(t.note)}</p>' for t in tables(evaluation)]
     settings = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in _flat(evaluation.settings)]
     body = "".join(shown) + text_table("Settings", ("", ""), settings)
-    return f'{_WIDE}<section class="wide-tables"><h2 class="section">Numbers</h2>{body}</section>'
+    return f'{_STYLE}<section class="wide-tables"><h2 class="section">Numbers</h2>{body}</section>'
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
