@@ -83,11 +83,11 @@ def _recipe(arguments: argparse.Namespace) -> FeatureRecipe:
     from ros2_loc.training.train_r2d2 import resumed
 
     given = [("begin_with", arguments.begin_with), ("semantic", getattr(arguments, "semantic", None))]
-    overrides = [*(f"{key}={value}" for key, value in given if value), *arguments.overrides]
-    schema = R2d2Recipe if arguments.action == "r2d2" else ContextR2d2Recipe
-    if arguments.resume:
-        return resumed(schema, arguments.out, overrides)  # type: ignore[type-var]
-    return load_recipe_of(schema, arguments.recipe or "small", overrides)
+    changes = [*(f"{key}={value}" for key, value in given if value), *arguments.overrides]
+    name, folder = arguments.recipe or "small", arguments.out
+    if arguments.action == "r2d2":
+        return resumed(R2d2Recipe, folder, changes) if arguments.resume else load_recipe_of(R2d2Recipe, name, changes)
+    return resumed(ContextR2d2Recipe, folder, changes) if arguments.resume else load_recipe_of(ContextR2d2Recipe, name, changes)
 
 
 def _check(arguments: argparse.Namespace) -> None:
