@@ -135,7 +135,8 @@ class Download:
                 try:
                     return self._ask(url, file, bar)
                 except HTTPError as error:
-                    problem, least_wait_s = f"{error.code} {error.reason}", retry_after_s(error.headers.get("Retry-After"))
+                    problem, advice = f"{error.code} {error.reason}", "run again later"
+                    least_wait_s = retry_after_s(error.headers.get("Retry-After"))
                     if error.code == _RANGE_NOT_SATISFIABLE and before:
                         if self.sha256 == sha256(self.part):
                             return None
@@ -143,11 +144,11 @@ class Download:
                     elif error.code not in TRY_AGAIN:
                         raise _RefusedError(problem) from error
                 except (URLError, HTTPException, OSError) as error:
-                    problem = str(getattr(error, "reason", "") or error or type(error).__name__)
+                    problem, advice = str(getattr(error, "reason", "") or error or type(error).__name__), "is there a network?"
                 arrived = file.tell() > before
                 failures = 0 if arrived else failures + 1
                 if failures >= self.tries:
-                    raise _RefusedError(f"no answer in {self.tries} tries ({problem}); {_kept(file)}")
+                    raise _RefusedError(f"no answer in {self.tries} tries ({problem}); {_kept(file) or advice}")
                 wait_s = self.first_wait_s if arrived or not wait_s else 2 * wait_s
                 self.sleep(max(wait_s, least_wait_s))
 
@@ -237,4 +238,4 @@ def retry_after_s(value: str | None) -> float:
 
 
 def _kept(file: BinaryIO) -> str:
-    return f"{file.tell() / 1e6:.1f} MB are kept, run again later" if file.tell() else "is there a network?"
+    return f"{file.tell() / 1e6:.1f} MB are kept, run again later" if file.tell() else ""

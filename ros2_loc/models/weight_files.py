@@ -32,11 +32,11 @@ def locate(name_or_path: str | Path) -> Path:
             raise ConfigError(f"{name_or_path}: neither a file nor the name of weights; names are: {', '.join(TABLE)}")
         return path
     name = str(name_or_path)
-    path = find(name)
-    if path is None:
+    found = find(name)
+    if found is None:
         raise DataError(_missing(name, row))
-    check(name, path)
-    return path
+    check(name, found)
+    return found
 
 
 def find(name: str) -> Path | None:
