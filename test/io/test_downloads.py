@@ -171,7 +171,12 @@ def test_other_bytes_leave_nothing_and_the_mirror_is_asked(server: Server, tmp_p
 
 @pytest.mark.parametrize(
     ("statuses", "kind", "expected", "requests"),
-    [([404], "", "404", 1), ([403], "", "403", 1), ([500] * 9, "", "no answer in 4 tries .500 .*run again later", 4), ([], "text/html", "web page", 1)],
+    [
+        ([404], "", "404", 1),
+        ([403], "", "403", 1),
+        ([500] * 9, "", "no answer in 4 tries .500 .*run again later", 4),
+        ([], "text/html", "web page", 1),
+    ],
 )
 def test_a_refusal_is_one_line(server: Server, tmp_path: Path, statuses: list[int], kind: str, expected: str, requests: int) -> None:
     server.statuses, server.kind = statuses, kind or server.kind
