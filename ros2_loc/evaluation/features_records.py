@@ -171,7 +171,7 @@ class FeaturesEvaluation:
         try:
             cells = tuple(_cell(cell) for cell in content["cells"])
             return FeaturesEvaluation(str(content["title"]), dict(content["settings"]), cells)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: damaged evaluation: {type(error).__name__} {error}") from error
 
 

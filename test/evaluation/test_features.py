@@ -34,6 +34,7 @@ from ros2_loc.io.images import write_image
 sys.path.insert(0, str(Path(__file__).parent))
 from feature_cases import hpatches_folder, image_folder, textured
 
+DAMAGED = '{"format": "ros2_loc features evaluation", "version": 1, "title": "", "settings": {}, "cells": [[]]}'
 SIFT = Method("sift", {"name": "sift", "max_keypoints": 500})
 
 
@@ -245,7 +246,7 @@ class TestEvaluation:
         assert again == measured
         assert json.loads((tmp_path / "e.json").read_text())["cells"][0]["summary"]["pairs"] == 4
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "other"}', '{"format": "ros2_loc features evaluation", "version": 1}'])
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "other"}', DAMAGED])
     def test_damaged_json_is_one_line(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "e.json").write_text(text)
         with pytest.raises(DataError, match="e.json"):
