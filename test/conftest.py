@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:  # each test file pays for what it uses only
     from ros2_loc.mapping.sparse_map import SparseMap
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).parent))
 
 # no deadlines: a busy machine is slow, not wrong
 settings.register_profile("quick", max_examples=40, deadline=None)
@@ -69,6 +72,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set ROS2_LOC_SHARED to the folder that holds data/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The weight file, without any training, of a plugin that needs one (see `random_networks`)."""
+    pytest.importorskip("torch", reason="torch is not installed: pip install '.[torch]'")
+    import random_networks
+
+    folder = tmp_path_factory.mktemp("weights")
+    return cache(lambda name: random_networks.write(name, folder))
 
 
 @pytest.fixture(scope="session")

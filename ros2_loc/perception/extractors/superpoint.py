@@ -73,7 +73,7 @@ class Superpoint:
         self._device = device_of(self.name, device, config.half)
         network = open_network(config.weights, SuperPoint, load_published)
         self._dimension = network.config.dimension
-        # four times faster on a CPU than the order of channels that is the default
+        # a quarter faster on a CPU
         network = network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._dense: Callable[[Tensor], SuperPointMaps] = in_place_of(network, SuperPointMaps, self.name, config, device)
         self.batch_size = config.batch_size

@@ -40,6 +40,8 @@ class MutualNearest:
 
     def match_many(self, query: LocalFeatures, references: list[LocalFeatures]) -> list[Matches]:
         """`match` against several references with one matrix product: what it costs is memory traffic, not arithmetic."""
+        if not references:
+            return []
         if self._on_gpu:
             return self._many_on_gpu(query, references)
         cosines = query.descriptors @ np.concatenate([r.descriptors for r in references]).T
