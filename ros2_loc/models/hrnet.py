@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,8 +75,10 @@ class HRNet(nn.Module):
         self.transition1 = nn.ModuleList([_conv_bn(wide, channels[0], relu=True), nn.Sequential(_down(wide, channels[1]))])
         self.transition2 = nn.ModuleList([*_unchanged(2), nn.Sequential(_down(channels[1], channels[2]))])
         self.transition3 = nn.ModuleList([*_unchanged(3), nn.Sequential(_down(channels[2], channels[3]))])
-        for stage, count in enumerate(config.modules, start=2):
-            self.add_module(f"stage{stage}", nn.Sequential(*(Exchange(channels[:stage], config.blocks, align) for _ in range(count))))
+        self.stage2, self.stage3, self.stage4 = (
+            nn.Sequential(*(Exchange(channels[:stage], config.blocks, align) for _ in range(count)))
+            for stage, count in enumerate(config.modules, start=2)
+        )
         self.last_layer = _head(sum(channels), config.num_classes) if config.num_classes else None
 
     def stages(self, images: Tensor) -> dict[str, list[Tensor]]:
@@ -125,7 +128,8 @@ class Exchange(nn.Module):
 
     def _gathered(self, branches: list[Tensor], target: int) -> Tensor:
         total: Tensor | None = None
-        for source, change in enumerate(self.fuse_layers[target]):  # type: ignore[arg-type]
+        changes: Any = self.fuse_layers[target]
+        for source, change in enumerate(changes):
             term = change(branches[source])
             if source > target:
                 term = _enlarged(term, branches[target].shape[-2:], self._align_corners)

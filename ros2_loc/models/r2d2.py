@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +115,7 @@ class ForKeypoints(nn.Module):
 
     def __init__(self, network: nn.Module, half: bool = False) -> None:
         super().__init__()
-        self.network = folded(network).requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: Any = folded(network).requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._half = half
         self._multiple = 2 if any(isinstance(module, nn.MaxPool2d) for module in self.network.modules()) else 1
 

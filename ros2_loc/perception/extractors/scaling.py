@@ -113,8 +113,8 @@ def features_of(
         kept &= frame.mask[row, column]
     indices = np.flatnonzero(kept)
     order = indices[np.lexsort((points[indices, 1], points[indices, 0], -np.asarray(scores)[indices]))][:limit]
-    arrays = (points, descriptors, scores, scales)
-    return LocalFeatures(*(np.ascontiguousarray(array[order], dtype=np.float32) for array in arrays), name, size)
+    chosen = [np.ascontiguousarray(array[order], dtype=np.float32) for array in (points, descriptors, scores, scales)]
+    return LocalFeatures(chosen[0], chosen[1], chosen[2], chosen[3], name, size)
 
 
 def no_features(frame: Frame, dimension: int, name: str) -> LocalFeatures:
