@@ -21,6 +21,12 @@ from ros2_loc.errors import ConfigError
 from ros2_loc.io.image_pairs import View
 
 MATCHER: dict[str, Any] = {"name": "mutual_nearest"}
+# rows of the paper's table 2: which modules of Context-R2D2 they have
+ABLATION = {
+    "R2D2": {"local_guided": False, "multi_scale": False},
+    "R2D2 + LG": {"local_guided": True, "multi_scale": False},
+    "R2D2 + LG + MA": {"local_guided": True, "multi_scale": True},
+}
 _KEPT_IMAGES = 48  # features of one image are a megabyte or three
 _NEXT_KEY = re.compile(r",(?=[A-Za-z_][\w.]*=)")
 
@@ -87,12 +93,29 @@ def parse_methods(words: Sequence[str], matchers: Sequence[str] = ()) -> list[Me
 
 
 def ablation_methods(weights: Sequence[str]) -> list[Method]:
-    """R2D2, +LG and +LG+MA of the paper's table 2, by the files of their weights."""
-    plugins = ("r2d2", "context_r2d2", "context_r2d2")
-    return [
-        Method(label, {"name": plugin, "weights": file})
-        for label, plugin, file in zip(("R2D2", "R2D2 + LG", "R2D2 + LG + MA"), plugins, weights, strict=True)
-    ]
+    """R2D2, +LG and +LG+MA of the paper's table 2, by the files of their weights.
+
+    The first may be an official checkpoint of R2D2, or its name; the others, and the first otherwise, are files of `ros2-loc train`.
+
+    Raises:
+        ConfigError: a file is missing, or of another row than where it stands.
+        DataError: a file is damaged.
+    """
+    return [_row(label, modules, file) for (label, modules), file in zip(ABLATION.items(), weights, strict=True)]
+
+
+def _row(label: str, modules: Mapping[str, bool], weights: str) -> Method:
+    if label == "R2D2" and not weights.endswith(".safetensors"):
+        return Method(label, {"name": "r2d2", "weights": weights})
+    from ros2_loc.models.weights import read_metadata  # with it comes torch, which other methods may not need
+
+    header = read_metadata(weights)
+    config = {"local_guided": False, "multi_scale": False, **header["config"]}
+    is_context = header["network"] == "context_r2d2"
+    if (not is_context and header["network"] != "r2d2") or any(config[key] != value for key, value in modules.items()):
+        told = ", ".join(f"{key} {config[key]}" for key in modules) if is_context else header["network"]
+        raise ConfigError(f"--ablation: {weights} is not {label} but {told}; give the files of R2D2, + LG, + LG + MA in this order")
+    return Method(label, {"name": header["network"], "weights": weights})
 
 
 def _told_apart(word: str, matcher: Mapping[str, Any], words: Sequence[str], k: int) -> str:

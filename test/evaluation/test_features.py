@@ -22,7 +22,7 @@ from ros2_loc.evaluation import features_metrics as fm
 from ros2_loc.evaluation import features_synthetic as made
 from ros2_loc.evaluation.features_datasets import PairOptions, homography_dataset, thinned, two_view_dataset
 from ros2_loc.evaluation.features_homography import estimate_homography
-from ros2_loc.evaluation.features_methods import MATCHER, Features, Method, ablation_methods, pairs_px, parse_methods, parse_section
+from ros2_loc.evaluation.features_methods import MATCHER, Features, Method, pairs_px, parse_methods, parse_section
 from ros2_loc.evaluation.features_pictures import matches_pictures, right_matches
 from ros2_loc.evaluation.features_records import Cell, FeaturesEvaluation, HomographyResult, PoseResult, QueryResult, summary
 from ros2_loc.evaluation.features_tables import tables
@@ -79,14 +79,6 @@ class TestMethods:
         path.write_text("plain: sift\n")
         with pytest.raises(ConfigError, match="methods.yaml: plain: expected a section"):
             parse_methods([str(path)])
-
-    def test_ablation_is_that_of_the_paper(self) -> None:
-        found = ablation_methods(["a.pt", "b.safetensors", "c.safetensors"])
-        assert [(m.label, m.extractor["name"], m.extractor["weights"]) for m in found] == [
-            ("R2D2", "r2d2", "a.pt"),
-            ("R2D2 + LG", "context_r2d2", "b.safetensors"),
-            ("R2D2 + LG + MA", "context_r2d2", "c.safetensors"),
-        ]
 
     def test_features_of_a_view_are_found_once_and_timed(self) -> None:
         reads = []
