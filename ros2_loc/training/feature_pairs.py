@@ -21,6 +21,7 @@ Loader = Callable[[], RGB]
 
 _WINDOWS = 6  # that are tried in a pair
 _PAIRS = 12  # that are tried for a sample
+_CELL_PX = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +67,8 @@ class FeaturePairs:
             batch_size: pairs of a batch, of one process.
             crop_px: S.
             rescale: the second crop shows the scene up to so many times larger or smaller than the first.
-            min_overlap: share of the first crop with a correspondence; where there is none with so much, the best of those tried is taken.
+            min_overlap: share of the first crop, in cells of 16 px, where there are correspondences, be they sparse; where no crop has so
+                much, the best of those tried is taken.
             colours: change of the second crop.
         """
 
@@ -100,13 +102,20 @@ class FeaturePairs:
         for _ in range(_PAIRS):
             pair = self._source.pair(int(rng.integers(len(self._source))), rng)
             crop = crop_pair(pair, self.config.crop_px, self.config.rescale, rng)
-            if crop is not None and (best is None or crop.valid.sum() > best.valid.sum()):
+            if crop is not None and (best is None or overlap(crop.valid) > overlap(best.valid)):
                 best = crop
-            if best is not None and best.valid.mean() >= self.config.min_overlap:
+            if best is not None and overlap(best.valid) >= self.config.min_overlap:
                 break
         if best is None:
             raise DataError(f"none of {_PAIRS} pairs has anything in common; check poses and flow, or give images that overlap more")
         return DensePair(best.image, recoloured(best.image2, self.config.colours, rng), best.points2_px, best.valid)
+
+
+def overlap(valid: NDArray[np.bool_]) -> float:
+    """Share of the cells of 16 px that hold a correspondence."""
+    height, width = (v // _CELL_PX for v in valid.shape)
+    cells = valid[: height * _CELL_PX, : width * _CELL_PX].reshape(height, _CELL_PX, width, _CELL_PX)
+    return float(cells.any(axis=(1, 3)).mean())
 
 
 def crop_pair(pair: DensePair, size_px: int, rescale: float, rng: np.random.Generator) -> DensePair | None:

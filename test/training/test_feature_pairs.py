@@ -16,7 +16,7 @@ from pictures import picture, smooth
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.training.feature_colours import Colours, recoloured
 from ros2_loc.training.feature_losses import warped
-from ros2_loc.training.feature_pairs import DensePair, FeaturePairs, crop_pair
+from ros2_loc.training.feature_pairs import DensePair, FeaturePairs, crop_pair, overlap
 from ros2_loc.training.feature_warps import Warp, WarpedPairs, pixel_centres, warped_pair
 
 UNCHANGED = Colours(brightness=0, contrast=0, saturation=0, gamma=0, noise=0, blur_px=0, jpeg=0)
@@ -81,6 +81,12 @@ def test_sparse_correspondences_are_cropped_too() -> None:
     crop = crop_pair(replace(pair, valid=pair.valid & few), 64, 1.2, np.random.default_rng(2))
     assert crop is not None and 5 < crop.valid.sum() < 80 and _difference(crop).max() < 12.0
     assert crop_pair(replace(pair, valid=np.zeros_like(few)), 64, 1.2, np.random.default_rng(2)) is None
+
+
+def test_overlap_is_counted_in_cells() -> None:
+    valid = np.zeros((40, 64), bool)
+    valid[3, 5], valid[3, 9], valid[20, 60], valid[39, 2] = True, True, True, True
+    assert overlap(valid) == 2 / 8 and overlap(np.ones((48, 48), bool)) == 1.0
 
 
 def _pairs(config: FeaturePairs.Config = CONFIG, count: int = 3) -> FeaturePairs:
