@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,3 +58,20 @@ def test_geometry_limits_the_rivals() -> None:
     assert len(matcher.match(query, doubled)) == 0  # each has a twin: the ratio test refuses
     allowed = np.concatenate([np.eye(20, dtype=bool), np.zeros((20, 20), dtype=bool)], axis=1)
     np.testing.assert_array_equal(matcher.match_where(query, doubled, allowed).indices, np.column_stack([np.arange(20)] * 2))
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=4), st.integers(0, 12), st.sampled_from([0.8, 1.0]), st.integers(0, 1000))
+def test_pytorch_gives_the_same(sizes: list[int], n: int, ratio: float, seed: int) -> None:
+    mutual_nearest_torch = pytest.importorskip("ros2_loc.perception.matchers.mutual_nearest_torch", reason="torch is not installed")
+    query = unit_features(n, seed)
+    references = [unit_features(m, seed + 1 + k) for k, m in enumerate(sizes)]
+    config = MutualNearest.Config(max_ratio=ratio, min_cosine=0.2)
+    matcher, other = MutualNearest(config), MutualNearest(config)
+    other._on_gpu = mutual_nearest_torch.TorchMutualNearest(ratio, 0.2, "cpu")
+    for found, wanted in zip(other.match_many(query, references), matcher.match_many(query, references), strict=True):
+        np.testing.assert_array_equal(found.indices, wanted.indices)
+        np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
+    allowed = np.random.default_rng(seed).random((n, sizes[0])) < 0.6
+    found, wanted = (one.match_where(query, references[0], allowed) for one in (other, matcher))
+    np.testing.assert_array_equal(found.indices, wanted.indices)
+    np.testing.assert_array_equal(other.match(query, references[0]).indices, matcher.match(query, references[0]).indices)
