@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +60,7 @@ class FeatureValidation:
         self.config = config
         edge = config.edge_px
         self._images = images
-        self._source = WarpedPairs(images, Warp(**{**vars(config.warp), "edge_px": (edge, edge)}), 2 * _MULTIPLE_PX)
+        self._source = WarpedPairs(images, replace(config.warp, edge_px=(edge, edge)), 2 * _MULTIPLE_PX)
 
     @torch.no_grad()
     def __call__(self, network: nn.Module) -> dict[str, float]:
