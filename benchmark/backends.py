@@ -1,0 +1,183 @@
+"""Time of a 1242x375 frame by PyTorch, ONNX Runtime and OpenVINO, in 32-bit floats and in 8 bits, side by side.
+
+    ROS2_LOC_WEIGHTS=weights python benchmark/backends.py --images drive/image_2 --threads 2
+
+Each network's backends take turns, so that whatever else the machine does hits all of them alike; medians and their ratios are what to
+compare. "dense" is the network alone, "extract" the whole extractor with the settings of its section. Errors are by the largest value of
+an output; "same" is the share of PyTorch's keypoints that the backend finds within half a pixel, and "cosine" how alike their descriptors
+are. 8 bits are calibrated on the images and need --images. With --keep the exported files are kept and used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ros2_loc import registry
+from ros2_loc.cli.console import milliseconds, table
+from ros2_loc.core.camera import Camera
+from ros2_loc.core.pose import Pose
+from ros2_loc.core.types import Frame, LocalFeatures
+from ros2_loc.io.image_folders import image_files
+from ros2_loc.io.images import read_image, resize_image
+from ros2_loc.perception.backends import BackendConfig, open_runner, run_at
+from ros2_loc.perception.export import ExportJob, Flat, export
+from ros2_loc.perception.exportable import TABLE
+
+SIZE = (1242, 375)
+WEIGHTS = {"r2d2": "r2d2_wasf_n16", "aliked": "aliked_n16", "xfeat": "xfeat"}
+# the whole image at one scale, which is what the others see
+SETTINGS: dict[str, dict[str, object]] = {"r2d2": {"min_scale": 1.0, "max_edge_px": 0}, "aliked": {}, "xfeat": {}}
+CALIBRATION = 12
+Clock = Callable[[], float]
+Variant = tuple[str, str]  # backend, precision
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], epilog=__doc__.partition("\n")[2])
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--networks", nargs="+", default=list(WEIGHTS), choices=list(WEIGHTS))
+    for name, weights in WEIGHTS.items():
+        parser.add_argument(f"--{name}", default=weights, metavar="WEIGHTS", help=f"name or path (default: {weights})")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="photographs; without them noise is used and 8 bits are left out")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="where the exported files are kept")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each backend (default: all)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for each network")
+    parser.add_argument("--cpu-time", action="store_true", help="the processor's time instead of the clock's (all threads together)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
+    images = photographs(arguments.images)
+    print(f"{SIZE[0]}x{SIZE[1]} px, {arguments.threads} threads", flush=True)
+    with kept_folder(arguments.keep) as folder:
+        for name in arguments.networks:
+            print(f"\n{name}\n{compare(name, getattr(arguments, name), images, folder, arguments, clock)}", flush=True)
+    return 0
+
+
+def photographs(folder: Path | None) -> list[NDArray[np.uint8]]:
+    """The first is timed, all calibrate; one of noise without a folder."""
+    if folder is None:
+        coarse = np.random.default_rng(0).integers(0, 256, (SIZE[1] // 5, SIZE[0] // 6, 3), dtype=np.uint8)
+        return [resize_image(coarse, *SIZE)]
+    files = image_files(folder)
+    chosen = files[:: max(1, len(files) // CALIBRATION)][:CALIBRATION]
+    return [resize_image(read_image(file), *SIZE) for file in chosen]
+
+
+def compare(
+    name: str, weights: str, images: list[NDArray[np.uint8]], folder: Path, arguments: argparse.Namespace, clock: Clock
+) -> str:
+    """One network's table."""
+    precisions = ("fp32", "int8") if len(images) > 1 else ("fp32",)
+    variants: list[Variant] = [(backend, precision) for precision in precisions for backend in ("onnxruntime", "openvino")]
+    files = {variant: exported(name, weights, variant, images, folder) for variant in variants}
+    frame = Frame(0, images[0], Camera.pinhole(*SIZE, 720, 720, SIZE[0] / 2, SIZE[1] / 2), Pose.identity())
+    dense = dense_runs(name, weights, images[0], files, arguments.threads)
+    section = {"name": name, "weights": weights, **SETTINGS[name]}
+    extractors = {("torch", "fp32"): registry.create("extractor", section | {"backend": "torch"})}
+    for (backend, precision), file in files.items():
+        swapped = section | {"backend": backend, "model": str(file), "threads": arguments.threads}
+        extractors[backend, precision] = registry.create("extractor", swapped)
+    outputs = {variant: run() for variant, run in dense.items()}
+    features = {variant: one.extract(frame) for variant, one in extractors.items()}
+    runs: dict[tuple[str, Variant], Callable[[], object]] = {("dense", variant): run for variant, run in dense.items()}
+    runs.update({("extract", variant): lambda one=one: one.extract(frame) for variant, one in extractors.items()})  # type: ignore[misc]
+    took = in_turns(runs, arguments.seconds, clock)
+    rows = []
+    for variant in extractors:
+        times = [cell for what in ("dense", "extract") for cell in timed(took, what, variant)]
+        rows.append((*variant, *times, error(outputs, variant), *likeness(features, variant)))
+    return table(rows, ("backend", "precision", "dense", "ratio", "extract", "ratio", "max error", "keypoints", "same", "cosine"))
+
+
+def exported(name: str, weights: str, variant: Variant, images: list[NDArray[np.uint8]], folder: Path) -> Path:
+    """The file of one variant, written unless it is there."""
+    backend, precision = variant
+    out = folder / f"{name}_{precision}{'.xml' if backend == 'openvino' else '.onnx'}"
+    if not out.exists():
+        pixels = [np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255.0) for image in images]
+        kind = "openvino" if backend == "openvino" else "onnx"
+        export(ExportJob(name, weights, out, kind, None, precision, pixels if precision == "int8" else ()))  # type: ignore[arg-type]
+    return out
+
+
+def dense_runs(
+    name: str, weights: str, image: NDArray[np.uint8], files: dict[Variant, Path], threads: int
+) -> dict[Variant, Callable[[], list[NDArray[np.float32]]]]:
+    """The network alone, PyTorch's as its extractor has it."""
+    from ros2_loc.models.folding import folded
+    from ros2_loc.models.weight_files import locate
+
+    row = TABLE[name]
+    loaded = row.load(locate(weights))
+    multiple = row.multiple_of(loaded)
+    network = Flat(folded(loaded)).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255.0
+    filling = (0, -SIZE[0] % multiple, 0, -SIZE[1] % multiple)
+    inputs = row.normalized(torch.nn.functional.pad(pixels, filling, mode="replicate"))
+    ordered, array = inputs.contiguous(memory_format=torch.channels_last), inputs.contiguous().numpy()
+
+    def by_torch() -> list[NDArray[np.float32]]:
+        with torch.inference_mode():
+            return [one.numpy() for one in network(ordered)]
+
+    runs: dict[Variant, Callable[[], list[NDArray[np.float32]]]] = {("torch", "fp32"): by_torch}
+    for (backend, precision), file in files.items():
+        runner = open_runner(BackendConfig(backend=backend, threads=threads), file, "cpu")  # type: ignore[arg-type]
+        runs[backend, precision] = lambda runner=runner: run_at(runner, array)  # type: ignore[misc]
+    return runs
+
+
+def in_turns(runs: dict[tuple[str, Variant], Callable[[], object]], seconds: float, clock: Clock) -> dict[tuple[str, Variant], float]:
+    """Median of each, all of them one after the other again and again, at least four times; the first round is left out."""
+    took: dict[tuple[str, Variant], list[float]] = {key: [] for key in runs}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or min(map(len, took.values())) < 4:
+        for key, run in runs.items():
+            start = clock()
+            run()
+            took[key].append(clock() - start)
+    return {key: statistics.median(times[1:]) for key, times in took.items()}
+
+
+def timed(took: dict[tuple[str, Variant], float], what: str, variant: Variant) -> tuple[str, str]:
+    return milliseconds(took[what, variant]), f"{took[what, variant] / took[what, ('torch', 'fp32')]:.2f}"
+
+
+def error(outputs: dict[Variant, list[NDArray[np.float32]]], variant: Variant) -> str:
+    pairs = zip(outputs[variant], outputs["torch", "fp32"], strict=True)
+    return f"{max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs):.1e}"
+
+
+def likeness(features: dict[Variant, LocalFeatures], variant: Variant) -> tuple[str, str, str]:
+    """Number of keypoints, share of PyTorch's that are among them, mean cosine of the descriptors of those."""
+    ours, theirs = features[variant], features["torch", "fp32"]
+    distance = np.linalg.norm(theirs.keypoints[:, None] - ours.keypoints[None], axis=2)
+    nearest, same = distance.argmin(axis=1), distance.min(axis=1) < 0.5
+    cosine = (theirs.descriptors[same] * ours.descriptors[nearest[same]]).sum(axis=1).mean() if same.any() else float("nan")
+    return str(len(ours)), f"{same.mean():.3f}", f"{cosine:.4f}"
+
+
+@contextmanager
+def kept_folder(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="ros2_loc_backends_") as scratch:
+        yield Path(scratch)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
