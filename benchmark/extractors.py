@@ -68,6 +68,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="folder with files of weights, or with folders of them")
     parser.add_argument("--extractors", nargs="+", help="names of these sections (default: all)")
     parser.add_argument("--only", nargs="+", choices=(*MAPS, *PAIRS), default=(*MAPS, *PAIRS), help="data sets (default: all)")
+    for dataset, (_, every) in MAPS.items():
+        text = f"every Nth image of {dataset} goes into the map (default: {every})"
+        parser.add_argument(f"--{dataset}-every", type=int, default=every, metavar="N", help=text)
     parser.add_argument("--queries", type=int, default=100, help="of a map, at most (default: 100)")
     parser.add_argument("--pairs", type=int, default=40, help="of image pairs, at most (default: 40)")
     parser.add_argument("--seconds", type=float, default=200.0, help="for map and queries together (default: 200)")
@@ -77,13 +80,18 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def cell_path(out: Path, label: str, dataset: str) -> Path:
-    return out / label.replace(" ", "_").replace("/", "_") / f"{dataset}.json"
+def cell_path(arguments: argparse.Namespace, label: str, dataset: str) -> Path:
+    every = f"_{every_of(arguments, dataset)}" if dataset in MAPS else ""
+    return arguments.out / label.replace(" ", "_").replace("/", "_") / f"{dataset}{every}.json"
+
+
+def every_of(arguments: argparse.Namespace, dataset: str) -> int:
+    return int(getattr(arguments, f"{dataset}_every"))
 
 
 def run_cell(label: str, dataset: str, arguments: argparse.Namespace) -> None:
     """In a process of its own: what fails, or takes all memory, spoils one cell."""
-    path = cell_path(arguments.out, label, dataset)
+    path = cell_path(arguments, label, dataset)
     if path.is_file():
         return
     begin = time.perf_counter()
@@ -111,7 +119,7 @@ def run_cell(label: str, dataset: str, arguments: argparse.Namespace) -> None:
 
 
 def measure(method: Method, dataset: str, arguments: argparse.Namespace) -> int:
-    path = cell_path(arguments.out, method.label, dataset)
+    path = cell_path(arguments, method.label, dataset)
     if dataset in MAPS:
         evaluation, facts = map_and_ask(method, dataset, arguments)
         evaluation = replace(evaluation, settings={**evaluation.settings, **facts, "commit": describe_machine()["commit"]})
@@ -125,8 +133,8 @@ def measure(method: Method, dataset: str, arguments: argparse.Namespace) -> int:
 
 def map_and_ask(method: Method, dataset: str, arguments: argparse.Namespace) -> tuple[Evaluation, dict[str, float]]:
     """As `ros2-loc evaluate split`, with a limit in time and the size of the map."""
-    folder, every = MAPS[dataset]
-    parts = splits.split(open_sequence(arguments.data / folder), every, arguments.queries)
+    folder, _ = MAPS[dataset]
+    parts = splits.split(open_sequence(arguments.data / folder), every_of(arguments, dataset), arguments.queries)
     pipeline = pipeline_of(method)
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="ros2_loc_extractors_") as scratch:
@@ -165,12 +173,12 @@ def report(labels: list[str], arguments: argparse.Namespace) -> list[str]:
     lines: list[str] = []
     content: dict[str, Any] = {}
     for dataset in (d for d in arguments.only if d in MAPS):
-        rows = [map_row(label, dataset, arguments.out, content) for label in labels]
+        rows = [map_row(label, dataset, arguments, content) for label in labels]
         recalls = (f"within {length(m)}, {deg:g} deg" for m, deg in RECALLS[dataset])
         header = ("", "queries", *recalls, "rejected", "median", "wrong+sure", *_OF_MAPS)
-        lines += ["", f"{dataset}: every {MAPS[dataset][1]}. image in the map", table(rows, header)]
+        lines += ["", f"{dataset}: every {every_of(arguments, dataset)}. image in the map", table(rows, header)]
     for dataset in (d for d in arguments.only if d in PAIRS):
-        rows = [pair_row(label, dataset, arguments.out, content) for label in labels]
+        rows = [pair_row(label, dataset, arguments, content) for label in labels]
         header = ("", "pairs", "AUC 5", "AUC 10", "AUC 20", "precision", "matches", "inliers", "keypoints", "extract ms", "match ms")
         lines += ["", dataset, table(rows, header)]
     with atomic_path(arguments.out / "summary.json") as temporary:
@@ -178,8 +186,8 @@ def report(labels: list[str], arguments: argparse.Namespace) -> list[str]:
     return lines
 
 
-def map_row(label: str, dataset: str, out: Path, content: dict[str, Any]) -> tuple[str, ...]:
-    path = cell_path(out, label, dataset)
+def map_row(label: str, dataset: str, arguments: argparse.Namespace, content: dict[str, Any]) -> tuple[str, ...]:
+    path = cell_path(arguments, label, dataset)
     if not path.is_file():
         return label, missing(path)
     evaluation = Evaluation.read_json(path)
@@ -213,8 +221,8 @@ def map_row(label: str, dataset: str, out: Path, content: dict[str, Any]) -> tup
     )
 
 
-def pair_row(label: str, dataset: str, out: Path, content: dict[str, Any]) -> tuple[str, ...]:
-    path = cell_path(out, label, dataset)
+def pair_row(label: str, dataset: str, arguments: argparse.Namespace, content: dict[str, Any]) -> tuple[str, ...]:
+    path = cell_path(arguments, label, dataset)
     if not path.is_file():
         return label, missing(path)
     (cell,) = FeaturesEvaluation.read_json(path).cells
