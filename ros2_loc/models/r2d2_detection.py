@@ -84,6 +84,28 @@ def peaks(repeatability: Tensor, image: Tensor, row: Tensor, column: Tensor) -> 
     return torch.stack([_peak(*along_x).masked_fill(edge_x, 0.0), _peak(*along_y).masked_fill(edge_y, 0.0)], dim=1)
 
 
+def sampled(descriptors: Tensor, image: Tensor, points: Tensor) -> Tensor:
+    """Bilinear between pixels.
+
+    Args:
+        descriptors: (B, D, H, W).
+        image: (N,) index into the batch.
+        points: (N, 2) px, x and y, the first pixel's centre being (0.5, 0.5).
+
+    Returns:
+        (N, D) float32, of any length.
+    """
+    height, width = descriptors.shape[-2:]
+    corner = (points - 0.5).floor().long()
+    right, down = (points - 0.5 - corner).unbind(dim=1)
+    total = torch.zeros(len(points), descriptors.shape[1], device=descriptors.device)
+    for step_x, weight_x in ((0, 1.0 - right), (1, right)):
+        for step_y, weight_y in ((0, 1.0 - down), (1, down)):
+            column, row = (corner[:, 0] + step_x).clamp(0, width - 1), (corner[:, 1] + step_y).clamp(0, height - 1)
+            total += (weight_x * weight_y)[:, None] * descriptors[image, :, row, column]
+    return total
+
+
 def _peak(before: Tensor, centre: Tensor, after: Tensor) -> Tensor:
     curvature = before - 2.0 * centre + after
     offset = 0.5 * (before - after) / torch.where(curvature < 0, curvature, torch.ones_like(curvature))

@@ -14,7 +14,7 @@ from torch import Tensor
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.folding import folded
 from ros2_loc.models.r2d2 import R2D2, DenseFeatures, ForKeypoints, Heads, config_of, load_published, normalized, renamed
-from ros2_loc.models.r2d2_detection import Pyramid, local_maxima, official_keypoints, peaks
+from ros2_loc.models.r2d2_detection import Pyramid, local_maxima, official_keypoints, peaks, sampled
 from ros2_loc.models.weights import load_model, save_model
 
 SMALL = (R2D2.Config(mchan=1), R2D2.Config("fast", mchan=1))
@@ -168,6 +168,17 @@ def test_peaks_stay_on_plateaus_and_at_the_edge() -> None:
     assert peaks(level, zero, zero + 1, zero + 2).tolist() == [[0.5, 0.0]]  # half-way along the plateau of two
     assert peaks(level, zero, zero + 3, zero).tolist() == [[0.0, 0.0]]
     assert peaks(torch.ones(1, 1, 1, 1), zero, zero, zero).tolist() == [[0.0, 0.0]]
+
+
+def test_descriptors_between_pixels_are_bilinear() -> None:
+    rows, columns = torch.meshgrid(torch.arange(6.0) + 0.5, torch.arange(9.0) + 0.5, indexing="ij")
+    planes = torch.stack([columns, rows, columns + 10 * rows])
+    points = torch.tensor([[0.5, 0.5], [3.1, 2.9], [8.2, 5.5], [7.77, 1.0], [8.9, 0.1]])
+    found = sampled(torch.stack([planes, -planes]), torch.tensor([0, 1, 0, 0, 0]), points)
+    held = points.clamp(min=0.5).minimum(torch.tensor([8.5, 5.5]))  # beyond the outer centres it is constant
+    expected = torch.stack([held[:, 0], held[:, 1], held[:, 0] + 10 * held[:, 1]], dim=1)
+    expected[1] *= -1
+    torch.testing.assert_close(found, expected)
 
 
 def test_levels_are_those_of_the_authors() -> None:

@@ -15,7 +15,7 @@ from ros2_loc.core.types import Frame, LocalFeatures
 from ros2_loc.errors import ConfigError
 from ros2_loc.models import r2d2
 from ros2_loc.models.r2d2 import R2D2, DenseFeatures, ForKeypoints, normalized
-from ros2_loc.models.r2d2_detection import Pyramid, local_maxima, peaks
+from ros2_loc.models.r2d2_detection import Pyramid, local_maxima, peaks, sampled
 from ros2_loc.models.weight_files import locate
 from ros2_loc.models.weights import load_model, name_of
 from ros2_loc.perception.backends import BackendConfig
@@ -42,7 +42,7 @@ class R2d2:
             scale_factor: between levels.
             min_reliability, min_repeatability: thresholds on the two maps.
             border_px: of a level: there, keypoints are made by the network's padding rather than by what is seen.
-            subpixel: positions between pixels, by parabolas through the repeatability.
+            subpixel: positions and descriptors between pixels, by parabolas through the repeatability; else of whole pixels.
             batch_size: images of one size in one pass.
             half: 16-bit floats: float16 on a GPU; bfloat16 on a CPU, which pays where it multiplies them (AVX512_BF16, AMX).
         """
@@ -122,8 +122,9 @@ class R2d2:
         image, row, column = local_maxima(dense, config.min_reliability, config.min_repeatability, config.border_px)
         points = torch.stack([column, row], dim=1) + 0.5
         if config.subpixel:
-            points = points + peaks(dense.repeatability, image, row, column)
+            # the logit is nearer to a parabola than a share that has come close to one
+            points = points + peaks(torch.logit(dense.repeatability, 1e-6), image, row, column)
         ratio = torch.tensor([width / level.shape[-1], height / level.shape[-2]], device=points.device)
-        descriptors = functional.normalize(dense.descriptors[image, :, row, column].float(), dim=1)
+        descriptors = functional.normalize(sampled(dense.descriptors, image, points), dim=1)
         scores = dense.reliability[image, 0, row, column] * dense.repeatability[image, 0, row, column]
         return image, points * ratio, descriptors, scores, ratio.prod().sqrt().expand(len(image))
