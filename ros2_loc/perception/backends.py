@@ -6,7 +6,6 @@ Arrays in, arrays out; PyTorch is not needed. `perception.dense_network` puts th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -52,7 +51,7 @@ class Runner(Protocol):
         multiple: 1 for files of others.
     """
 
-    metadata: Mapping[str, str]
+    metadata: dict[str, str]
     size: tuple[int, int] | None
     multiple: int
 
@@ -152,7 +151,7 @@ def run_at(runner: Runner, images: NDArray[np.float32]) -> Maps:
     full_x, full_y = runner.size or (width + -width % runner.multiple, height + -height % runner.multiple)
     if width > full_x or height > full_y:
         raise DataError(
-            f"the network was exported for {full_x}x{full_y} px and the image has {width}x{height}: set max_edge_px, or export it for any size"
+            f"the network was exported for {full_x}x{full_y} px and the image has {width}x{height}: set max_edge_px, or export for any size"
         )
     if (width, height) != (full_x, full_y):
         images = np.pad(images, ((0, 0), (0, 0), (0, full_y - height), (0, full_x - width)), mode="edge")
