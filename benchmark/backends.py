@@ -80,8 +80,12 @@ def compare(
 ) -> str:
     """One network's table."""
     precisions = ("fp32", "int8") if len(images) > 1 else ("fp32",)
-    variants: list[Variant] = [(backend, precision) for precision in precisions for backend in ("onnxruntime", "openvino")]
-    files = {variant: exported(name, weights, variant, images, folder) for variant in variants}
+    files = {
+        (backend, precision): file
+        for precision in precisions
+        for file in [exported(name, weights, precision, images, folder)]
+        for backend in ("onnxruntime", "openvino")
+    }
     frame = Frame(0, images[0], Camera.pinhole(*SIZE, 720, 720, SIZE[0] / 2, SIZE[1] / 2), Pose.identity())
     dense = dense_runs(name, weights, images[0], files, arguments.threads)
     section = {"name": name, "weights": weights, **SETTINGS[name]}
@@ -101,14 +105,12 @@ def compare(
     return table(rows, ("backend", "precision", "dense", "ratio", "extract", "ratio", "max error", "keypoints", "same", "cosine"))
 
 
-def exported(name: str, weights: str, variant: Variant, images: list[NDArray[np.uint8]], folder: Path) -> Path:
-    """The file of one variant, written unless it is there."""
-    backend, precision = variant
-    out = folder / f"{name}_{precision}{'.xml' if backend == 'openvino' else '.onnx'}"
+def exported(name: str, weights: str, precision: str, images: list[NDArray[np.uint8]], folder: Path) -> Path:
+    """The ONNX file of one precision, which OpenVINO reads as well, written unless it is there."""
+    out = folder / f"{name}_{precision}.onnx"
     if not out.exists():
         pixels = [np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255.0) for image in images]
-        kind = "openvino" if backend == "openvino" else "onnx"
-        export(ExportJob(name, weights, out, kind, None, precision, pixels if precision == "int8" else ()))  # type: ignore[arg-type]
+        export(ExportJob(name, weights, out, "onnx", None, precision, pixels if precision == "int8" else ()))  # type: ignore[arg-type]
     return out
 
 

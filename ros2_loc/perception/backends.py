@@ -201,7 +201,7 @@ def _providers(available: list[str], model: Path | bytes, device: str, tensorrt:
         remedy = "pip install onnxruntime-gpu (JetPack has its own)" if device != "cpu" else "install onnxruntime again"
         raise ConfigError(f"this ONNX Runtime has no {wanted}, only {', '.join(available)}: {remedy}")
     if tensorrt and isinstance(model, Path):
-        kept = {"trt_engine_cache_enable": True, "trt_engine_cache_path": f"{model}.engines", "trt_fp16_enable": True}
+        kept = {"trt_engine_cache_enable": True, "trt_engine_cache_path": f"{model}.engines"}
         return [(wanted, kept), "CUDAExecutionProvider", "CPUExecutionProvider"]
     return list(dict.fromkeys((wanted, "CPUExecutionProvider")))
 

@@ -72,14 +72,13 @@ def test_the_extractor_gives_the_same_with_the_export(name: str, weights: Callab
     section = {"name": name, "weights": weights(name)} | ({"score_threshold": 0.01} if name in ("aliked", "xfeat") else {})
     if "r2d2" in name:
         section |= {"min_reliability": 0.0, "min_repeatability": 0.0, "min_scale": 0.6}
-    files = {"onnxruntime": tmp_path / "net.onnx", "openvino": tmp_path / "net.xml"}
-    for backend, kind in (("onnxruntime", "onnx"), ("openvino", "openvino")):
-        done = export(ExportJob(name, str(section["weights"]), files[backend], kind))  # type: ignore[arg-type]
-        assert [output for output, _ in done.errors] == list(TABLE[name].outputs) and max(e for _, e in done.errors) < 1e-4
+    path = tmp_path / "net.onnx"
+    done = export(ExportJob(name, str(section["weights"]), path))
+    assert [output for output, _ in done.errors] == list(TABLE[name].outputs) and max(e for _, e in done.errors) < 1e-4
     frames = [noise(128, 96), noise(160, 64)]
     expected = registry.create("extractor", section | {"backend": "torch"}).extract_many(frames)
-    for backend, file in files.items():
-        found = registry.create("extractor", section | {"backend": backend, "model": str(file), "threads": 1}).extract_many(frames)
+    for backend in ("onnxruntime", "openvino"):
+        found = registry.create("extractor", section | {"backend": backend, "model": str(path), "threads": 1}).extract_many(frames)
         for ours, theirs in zip(found, expected, strict=True):
             assert len(theirs) > 10 and abs(len(ours) - len(theirs)) <= max(2, len(theirs) // 50)
             distance = np.linalg.norm(theirs.keypoints[:, None] - ours.keypoints[None], axis=2)
@@ -95,6 +94,20 @@ def test_fast_r2d2_wants_even_sides(weights: Callable[[str], str], tmp_path: Pat
     with pytest.raises(ConfigError, match="multiples of 2, for instance 64x50"):
         export(ExportJob("r2d2", path, tmp_path / "net.onnx", size=(64, 49)))
     export(ExportJob("r2d2", path, tmp_path / "net.onnx", size=(64, 48)))
+
+
+@pytest.mark.slow
+def test_openvino_has_its_own_files(weights: Callable[[str], str], tmp_path: Path) -> None:
+    from ros2_loc.models.weight_files import sha256
+    from ros2_loc.perception.backends import BackendConfig, open_exported
+
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install '.[openvino]'")
+    path = weights("xfeat")
+    done = export(ExportJob("xfeat", path, tmp_path / "net.xml", "openvino", (96, 64), "fp16"))
+    assert 1e-6 < max(error for _, error in done.errors) < 5e-2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["net.bin", "net.xml"]
+    runner = open_exported(BackendConfig(backend="openvino", model=str(done.path)), "xfeat", sha256(Path(path)), "cpu")
+    assert runner.size == (96, 64) and runner.metadata["precision"] == "fp16"
 
 
 @pytest.mark.slow
