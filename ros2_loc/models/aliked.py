@@ -104,7 +104,7 @@ class DescriptorHead(nn.Module):
         reach = max(height, width) / 4.0
         offsets = self.offset_conv(_patches(features, points)).flatten(1).clamp(-reach, reach)
         positions = points[:, None] + offsets.unflatten(1, (2, -1)).transpose(1, 2)
-        taken = _read(features, positions.flatten(0, 1)).T.unflatten(0, (len(points), -1))
+        taken = _read(features, positions.flatten(0, 1)).T.unflatten(0, positions.shape[:2])
         values = functional.selu(functional.linear(taken, self.sf_conv.weight[:, :, 0, 0]))
         return functional.normalize(torch.einsum("npc,pcd->nd", values, self.agg_weights), dim=1)
 

@@ -10,15 +10,19 @@ from numpy.typing import NDArray
 
 from ros2_loc.core.types import Frame, LocalFeatures
 
+_LEAST_EDGE_PX = 8  # ORB fails where a level of its pyramid has no pixels
+
 
 def detect(detector: Any, frame: Frame, scale: float) -> tuple[tuple[cv2.KeyPoint, ...], NDArray | None]:
-    """Keypoints and descriptors of the gray image resized by `scale`, none where `frame.mask` is False."""
+    """Keypoints and descriptors of the gray image resized by `scale`, none where `frame.mask` is False or in a few pixels."""
     gray = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
     mask = None if frame.mask is None else frame.mask.astype(np.uint8) * 255
     if scale != 1.0:
         size = (max(1, round(frame.camera.width * scale)), max(1, round(frame.camera.height * scale)))
         gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
         mask = None if mask is None else cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    if min(gray.shape) < _LEAST_EDGE_PX:
+        return (), None
     keypoints, descriptors = detector.detectAndCompute(gray, mask)
     return tuple(keypoints), descriptors
 
