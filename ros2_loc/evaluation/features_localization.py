@@ -115,7 +115,7 @@ def open_benchmark(
     usual_pairs, usual_truth = folder / "image_pairs_to_match.txt", folder / "truth.txt"
     pairs = pairs or (usual_pairs if usual_pairs.is_file() else None)
     truth = truth or (usual_truth if usual_truth.is_file() else None)
-    asked = {path.stem: localization_lists.read_queries(path) for path in lists}
+    asked = {_group(path): localization_lists.read_queries(path) for path in lists}
     return Benchmark(
         folder=folder,
         model=colmap_models.read_colmap_model(found),
@@ -124,6 +124,11 @@ def open_benchmark(
         pairs=None if pairs is None else localization_lists.read_pairs(pairs),
         truth={} if truth is None else _truth(truth, asked),
     )
+
+
+def _group(path: Path) -> str:
+    """ "night" of `night_time_queries_with_intrinsics.txt`."""
+    return path.stem.removesuffix("_with_intrinsics").removesuffix("_queries").removesuffix("_time")
 
 
 def _truth(path: Path, queries: dict[str, dict[str, Camera]]) -> dict[str, Pose]:

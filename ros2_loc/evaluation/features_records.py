@@ -74,7 +74,7 @@ class QueryResult:
     """One query image registered to a model.
 
     Attributes:
-        group: its list, for instance "night_time_queries_with_intrinsics".
+        group: its list, for instance "night".
         keypoints: in the image.
         matches: 2D-3D.
         inliers: 0 where it was not registered.

@@ -320,6 +320,12 @@ class TestReport:
         with pytest.raises(DataError, match="nothing to report"):
             write_features_report(FeaturesEvaluation("t", {}, ()), tmp_path / "r.html")
 
+    def test_a_draw_has_no_winner(self, measured: FeaturesEvaluation, tmp_path: Path) -> None:
+        sift = measured.cells[0]
+        drawn = replace(measured, cells=(sift, replace(sift, method="twin")))
+        html = write_features_report(drawn, tmp_path / "r.html").read_text()
+        assert "MMA at 3 px: sift, twin" in html and "Best:" not in html
+
     def test_every_protocol_has_a_plot(self, tmp_path: Path) -> None:
         pose = PoseResult("a", "", (9, 9), 9, 8, True, 0.5, 1.0, 2.0)
         query = QueryResult("q", "night", 100, 50, 20, True, 0.1, 0.5)

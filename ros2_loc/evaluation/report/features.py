@@ -62,18 +62,22 @@ def _by_dataset(evaluation: FeaturesEvaluation) -> dict[str, list[Cell]]:
     return found
 
 
-def _best(cells: Sequence[Cell]) -> tuple[Cell, str, float] | None:
-    known = [(cell, *number) for cell in cells if (number := headline(cell)) is not None]
-    return max(known, key=lambda entry: entry[2], default=None)
+def _best(cells: Sequence[Cell]) -> tuple[list[str], str, float] | None:
+    """The methods with the highest headline of a data set (more than one where they are equal), its name and value."""
+    known = [(cell.method, *number) for cell in cells if (number := headline(cell)) is not None]
+    if not known:
+        return None
+    highest = max(value for _, _, value in known)
+    return [method for method, _, value in known if value == highest], known[0][1], highest
 
 
 def _lead(evaluation: FeaturesEvaluation) -> str:
     methods = list(dict.fromkeys(cell.method for cell in evaluation.cells))
     best = [found for cells in _by_dataset(evaluation).values() if (found := _best(cells)) is not None]
     said = f"{', '.join(methods)} on the same images and pairs."
-    if len(methods) > 1 and best:
-        wins = {m: sum(cell.method == m for cell, _, _ in best) for m in methods}
-        said += " Best: " + ", ".join(f"{m} on {n} of {len(best)}" for m, n in wins.items() if n) + " data sets."
+    wins = {method: sum(names == [method] for names, _, _ in best) for method in methods}
+    if len(methods) > 1 and any(wins.values()):
+        said += " Best: " + ", ".join(f"{method} on {n} of {len(best)}" for method, n in wins.items() if n) + " data sets."
     return said
 
 
@@ -82,8 +86,8 @@ def _headlines(evaluation: FeaturesEvaluation) -> str:
     for dataset, cells in _by_dataset(evaluation).items():
         best = _best(cells)
         if best is not None:
-            cell, name, value = best
-            cards.append(card(dataset, percent(value), f"{name}: {cell.method}"))
+            names, name, value = best
+            cards.append(card(dataset, percent(value), f"{name}: {', '.join(names)}"))
     return f'<section class="cards">{"".join(cards)}</section>'
 
 
