@@ -52,12 +52,14 @@ def main() -> int:
         label, dataset = arguments.cell
         return measure(methods[label], dataset, arguments)
     chosen = {label: m for label, m in methods.items() if not arguments.extractors or label in arguments.extractors}
-    if not arguments.table:
-        for label in chosen:
-            for dataset in arguments.only:
-                run_cell(label, dataset, arguments)
+    stopped = False
+    try:
+        for label, dataset in [] if arguments.table else [(label, dataset) for dataset in arguments.only for label in chosen]:
+            run_cell(label, dataset, arguments)
+    except KeyboardInterrupt:
+        stopped = True
     print("\n".join(report(list(chosen), arguments)))
-    return 0
+    return 130 if stopped else 0
 
 
 def parse() -> argparse.Namespace:
@@ -105,7 +107,7 @@ def run_cell(label: str, dataset: str, arguments: argparse.Namespace) -> None:
             timeout=arguments.timeout,
             check=False,
         )
-        failed = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+        failed = ([f"ended with code {done.returncode}", *done.stderr.strip().splitlines()])[-1:] if done.returncode else []
     except subprocess.TimeoutExpired:
         failed = [f"given up after {arguments.timeout:g} s"]
     words = f"failed: {failed[0][:200]}" if failed else "done"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import poselib
 from numpy.typing import NDArray
@@ -42,14 +40,3 @@ def estimate_homography(pairs: NDArray[np.float64]) -> NDArray[np.float64] | Non
     if info["num_inliers"] < _LEAST or not np.isfinite(homography).all() or abs(homography[2, 2]) < 1e-12:
         return None
     return homography / homography[2, 2]
-
-
-def homography_errors(features: Features) -> Callable[[HomographyPair], tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """For pictures: matches (M, 4) px of a pair and how far each is off, px."""
-
-    def errors(pair: HomographyPair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        first, second = features.of(pair.first), features.of(pair.second)
-        matched = pairs_px(first, second, features.matches(first, second))
-        return matched, fm.transfer_errors_px(matched, pair.second_from_first)
-
-    return errors
