@@ -178,11 +178,11 @@ def report(labels: list[str], arguments: argparse.Namespace) -> list[str]:
         rows = [map_row(label, dataset, arguments, content) for label in labels]
         recalls = (f"within {length(m)}, {deg:g} deg" for m, deg in RECALLS[dataset])
         header = ("", "queries", *recalls, "rejected", "median", "wrong+sure", *_OF_MAPS)
-        lines += ["", f"{dataset}: every {every_of(arguments, dataset)}. image in the map", table(rows, header)]
+        lines += ["", f"{dataset}: every {every_of(arguments, dataset)}. image in the map", table(rows, header), *failures(labels, dataset, arguments)]
     for dataset in (d for d in arguments.only if d in PAIRS):
         rows = [pair_row(label, dataset, arguments, content) for label in labels]
         header = ("", "pairs", "AUC 5", "AUC 10", "AUC 20", "precision", "matches", "inliers", "keypoints", "extract ms", "match ms")
-        lines += ["", dataset, table(rows, header)]
+        lines += ["", dataset, table(rows, header), *failures(labels, dataset, arguments)]
     with atomic_path(arguments.out / "summary.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
     return lines
@@ -240,8 +240,13 @@ def stage_ms(m: Metrics, stage: str) -> str:
 
 
 def missing(path: Path) -> str:
-    error = path.with_suffix(".error")
-    return error.read_text().strip()[:100] if error.is_file() else "not measured"
+    return "failed" if path.with_suffix(".error").is_file() else "not measured"
+
+
+def failures(labels: list[str], dataset: str, arguments: argparse.Namespace) -> list[str]:
+    paths = {label: cell_path(arguments, label, dataset) for label in labels}
+    errors = {label: path.with_suffix(".error") for label, path in paths.items() if not path.is_file()}
+    return [f"{label}: {error.read_text().strip()}" for label, error in errors.items() if error.is_file()]
 
 
 if __name__ == "__main__":
