@@ -178,7 +178,8 @@ def report(labels: list[str], arguments: argparse.Namespace) -> list[str]:
         rows = [map_row(label, dataset, arguments, content) for label in labels]
         recalls = (f"within {length(m)}, {deg:g} deg" for m, deg in RECALLS[dataset])
         header = ("", "queries", *recalls, "rejected", "median", "wrong+sure", *_OF_MAPS)
-        lines += ["", f"{dataset}: every {every_of(arguments, dataset)}. image in the map", table(rows, header), *failures(labels, dataset, arguments)]
+        title = f"{dataset}: every {every_of(arguments, dataset)}. image in the map"
+        lines += ["", title, table(rows, header), *failures(labels, dataset, arguments)]
     for dataset in (d for d in arguments.only if d in PAIRS):
         rows = [pair_row(label, dataset, arguments, content) for label in labels]
         header = ("", "pairs", "AUC 5", "AUC 10", "AUC 20", "precision", "matches", "inliers", "keypoints", "extract ms", "match ms")
