@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_loc.errors import DataError
-from ros2_loc.io.files import rows_of_numbers
+from ros2_loc.io.files import atomic_path, rows_of_numbers
 from ros2_loc.io.image_pairs import HomographyPair, View, file_view
 from ros2_loc.io.images import SUFFIXES
 
@@ -39,7 +39,9 @@ def read_homography(path: str | Path) -> NDArray[np.float64]:
 def write_homography(path: str | Path, second_from_first: NDArray[np.float64]) -> None:
     """Write what `read_homography` reads."""
     matrix = np.linalg.inv(_HALF) @ second_from_first @ _HALF
-    Path(path).write_text("".join(" ".join(f"{v:.10g}" for v in row) + "\n" for row in matrix / matrix[2, 2]))
+    rows = (" ".join(f"{value:.10g}" for value in row) for row in matrix / matrix[2, 2])
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(f"{row}\n" for row in rows))
 
 
 def is_hpatches(folder: Path) -> bool:
