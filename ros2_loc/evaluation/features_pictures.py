@@ -1,4 +1,7 @@
-"""Matches of the same pair by every method: green where the truth agrees, red where it does not."""
+"""Matches of the same pair by every method: green where the truth agrees, red where it does not.
+
+Without truth, green are those that agree with one epipolar geometry.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from ros2_loc.evaluation import features_metrics as fm
 from ros2_loc.evaluation.features_datasets import Dataset
 from ros2_loc.evaluation.features_methods import Features, Method, pairs_px
 from ros2_loc.evaluation.features_records import Cell, HomographyResult, PoseResult, Result
-from ros2_loc.evaluation.features_two_view import true_errors_px
+from ros2_loc.evaluation.features_two_view import true_errors_px, verified
 from ros2_loc.io.image_pairs import HomographyPair, PosedPair
 from ros2_loc.io.images import RGB
 from ros2_loc.visualization.matches import draw_matches
@@ -63,10 +66,11 @@ def right_matches(pair: HomographyPair | PosedPair, pairs: Array) -> NDArray[np.
 def _picture(features: Features, dataset: Dataset, pair: HomographyPair | PosedPair) -> tuple[str, RGB]:
     first, second = features.of(pair.first), features.of(pair.second)
     matched = pairs_px(first, second, features.matches(first, second))
-    right = right_matches(pair, matched)
-    errors = None if right is None else np.where(right, 0.0, _WRONG)
-    image = draw_matches(pair.first.load(), pair.second.load(), matched, errors, _HEIGHT_PX, error_scale_px=1.0)
-    counted = f"{len(matched)} matches" if right is None else f"{int(right.sum())} of {len(matched)} matches right"
+    right, told = right_matches(pair, matched), "right"
+    if right is None:
+        right, told = verified(matched), "agree with one epipolar geometry, truth unknown"
+    image = draw_matches(pair.first.load(), pair.second.load(), matched, np.where(right, 0.0, _WRONG), _HEIGHT_PX, error_scale_px=1.0)
+    counted = f"{int(right.sum())} of {len(matched)} matches {told}"
     return f"{dataset.title} · {features.method.label}: {counted} · {pair.first.name}, {pair.second.name}", image
 
 

@@ -36,7 +36,8 @@ def measure_two_view(features: Features, pair: PosedPair) -> PoseResult:
     }
     cameras = _cameras(pair)
     if pair.second_from_first is None or cameras is None:
-        return PoseResult(**common, inliers=verified(matched), has_truth=False, precision=None, rotation_deg=None, translation_deg=None)
+        agreeing = int(verified(matched).sum())
+        return PoseResult(**common, inliers=agreeing, has_truth=False, precision=None, rotation_deg=None, translation_deg=None)
     estimated, inliers = estimate_relative_pose(matched, *cameras)
     rotation, translation = fm.pose_error_deg(estimated, pair.second_from_first)
     return PoseResult(
@@ -65,12 +66,12 @@ def estimate_relative_pose(pairs: Array, first: Camera, second: Camera) -> tuple
     return Pose.from_matrix(matrix), inliers
 
 
-def verified(pairs: Array) -> int:
-    """How many of the matches (M, 4) px agree with one fundamental matrix to 1 px."""
+def verified(pairs: Array) -> NDArray[np.bool_]:
+    """(M,) which of the matches (M, 4) px agree with one fundamental matrix to 1 px: that of most of them, right or not."""
     if len(pairs) < _LEAST["fundamental"]:
-        return 0
+        return np.zeros(len(pairs), dtype=bool)
     _, info = poselib.estimate_fundamental(pairs[:, :2], pairs[:, 2:], _RANSAC, {})
-    return int(info["num_inliers"])
+    return np.asarray(info["inliers"], dtype=bool)
 
 
 def true_errors_px(pair: PosedPair, pairs: Array) -> Array:

@@ -116,7 +116,7 @@ def _pictures(pictures: Mapping[str, Picture]) -> str:
         f'<figure class="wide"><p>{escape(words)}</p><img alt="{escape(words)}" src="{jpeg(picture)}"></figure>'
         for words, picture in pictures.items()
     ]
-    words = "Pairs on which the methods differ most. Green: right to 3 px; red: wrong. At most 150 lines are drawn."
+    words = "Pairs on which the methods differ most. Green: right to 3 px, or without truth as the caption says; red: not. 150 lines."
     if not shown:
         return ""
     head = f'<h2 class="section">Matches</h2><p class="words">{words}</p>'
