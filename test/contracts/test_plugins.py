@@ -27,6 +27,8 @@ RANDOM: dict[str, dict[str, object]] = {"superpoint": {}, "superglue": {}, "d2ne
 FEATURES = {"superglue": ("superpoint", 256), "lighterglue": ("xfeat", 64), "lightglue": ("aliked", 128)}
 # R2D2's training lets peaks be anywhere beside what they are of, and its weights put them 0.4 px further left than in a mirror
 HANDED = {"r2d2": 1.0, "context_r2d2": 1.0}
+# trained on upright images: upside down they choose other points (their positions: test/models/test_aliked.py, extractors/test_xfeat.py)
+UPRIGHT = {"aliked", "xfeat"}
 # cells of 16 px lie alike in the turned image for one scale and such sizes only
 TURNED = {"delg": ({"scales": [1.0]}, (16 * 19 + 1, 16 * 14 + 1))}
 
@@ -172,6 +174,8 @@ def test_extractor_follows_the_pixel_convention(
     """Turned by 180 degrees, a keypoint at (x, y) comes to (W - x, H - y) where the first pixel's centre is (0.5, 0.5), else it is off
     by one.
     """
+    if extractor.name in UPRIGHT:
+        pytest.skip(f"{extractor.name} is not meant for images that are upside down")
     settings, (width, height) = TURNED.get(extractor.name, ({}, (WIDTH, HEIGHT)))
     one = make("extractor", extractor.name, **(untrained(extractor.name) | settings)) if settings else extractor
     image = np.ascontiguousarray(image[:height, :width])

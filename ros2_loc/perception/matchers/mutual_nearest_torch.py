@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ros2_loc.core.types import Matches
+from ros2_loc.perception.networks import device_of
 
 # elements of a block of cosines: 512 MB
 _BLOCK = 1 << 27
@@ -21,7 +22,7 @@ class TorchMutualNearest:
     def __init__(self, max_ratio: float, min_cosine: float, device: str) -> None:
         self._max_ratio = max_ratio
         self._min_cosine = min_cosine
-        self._device = torch.device(device)
+        self._device = device_of("mutual_nearest", device, half=False)
 
     def match_many(self, query: NDArray[np.float32], references: Sequence[NDArray[np.float32]]) -> list[Matches]:
         """Pairs of (N, D) with each (M, D), all of unit length and none empty, as many at a time as fit in half a gigabyte."""
