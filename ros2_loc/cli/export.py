@@ -15,7 +15,7 @@ EXAMPLE = (
 )
 NETWORKS = ("r2d2", "context_r2d2", "superpoint", "d2net", "aliked", "xfeat")
 MAX_CALIBRATION = 24
-CALIBRATION_EDGE_PX = 1024
+CALIBRATION_EDGE_PX = 640
 
 
 def add_arguments(parser: Parser) -> None:

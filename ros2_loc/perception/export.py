@@ -45,7 +45,7 @@ class ExportJob:
         format: tensorrt is ONNX too, built into an engine for this machine's GPU.
         size: (width, height) px of all images, or None for any size.
         precision: int8 needs `calibration`.
-        calibration: (3, H, W) RGB in 0..1, as large as the images to come.
+        calibration: (3, H, W) RGB in 0..1; for a fixed size, of about that size.
     """
 
     network: str
