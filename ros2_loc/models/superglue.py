@@ -116,8 +116,8 @@ class AttentionLayer(nn.Module):
 
     def forward(self, x: Tensor, source: Tensor, valid: Tensor) -> Tensor:
         """x (B, N, D), source (B, M, D), of which only `valid` (B, M) is listened to -> (B, N, D)."""
-        heads = (self._split(part) for part in (self.query(x), self.key(source), self.value(source)))
-        message = functional.scaled_dot_product_attention(*heads, attn_mask=valid[:, None, None])
+        query, key, value = (self._split(part) for part in (self.query(x), self.key(source), self.value(source)))
+        message = functional.scaled_dot_product_attention(query, key, value, attn_mask=valid[:, None, None])
         message = self.merge(message.transpose(1, 2).flatten(2))
         return x + _pointwise(self.mlp, torch.cat([x, message], dim=-1))
 
