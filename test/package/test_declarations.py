@@ -21,6 +21,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "faiss": "faiss-cpu",
+    "google": "protobuf",
     "rerun": "rerun-sdk",
     "yaml": "PyYAML",
 }
