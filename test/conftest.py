@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # each test file pays for what it uses only
     from ros2_loc.mapping.sparse_map import SparseMap
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "models"))  # random_networks
 
 # no deadlines: a busy machine is slow, not wrong
 settings.register_profile("quick", max_examples=40, deadline=None)

@@ -177,6 +177,12 @@ def test_delgs_cells_are_a_lattice_of_each_level(make: Make, image: NDArray[np.u
     np.testing.assert_allclose(level.keypoints - authors.keypoints, 0.5, atol=1e-4)
 
 
+def test_delgs_levels_are_measured_by_their_true_size(make: Make, image: NDArray[np.uint8]) -> None:
+    """224 * 0.7071 is 158.4 px: the level has 158."""
+    columns = np.unique(make("delg", scales=[0.7071]).extract(frame(image)).keypoints[:, 0])
+    np.testing.assert_allclose(columns, (16 * np.arange(10) + 0.5) * 224 / 158, atol=1e-3)
+
+
 def test_delgs_threshold_and_levels_choose(make: Make, image: NDArray[np.uint8]) -> None:
     both = make("delg", scales=[0.7071, 1.0]).extract(frame(image))
     assert len(set(np.round(both.scales, 1))) == 2
