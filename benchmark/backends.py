@@ -11,12 +11,14 @@ are. 8 bits are calibrated on the images and need --images. With --keep the expo
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,7 @@ SETTINGS: dict[str, dict[str, object]] = {"r2d2": {"min_scale": 1.0, "max_edge_p
 CALIBRATION = 12
 Clock = Callable[[], float]
 Variant = tuple[str, str]  # backend, precision
+TORCH = ("torch", "fp32")
 
 
 def main() -> int:
@@ -86,22 +89,24 @@ def compare(
         for file in [exported(name, weights, precision, images, folder)]
         for backend in ("onnxruntime", "openvino")
     }
-    frame = Frame(0, images[0], Camera.pinhole(*SIZE, 720, 720, SIZE[0] / 2, SIZE[1] / 2), Pose.identity())
     dense = dense_runs(name, weights, images[0], files, arguments.threads)
+    errors = error_of({variant: run() for variant, run in dense.items()})
+    took = {("dense", variant): seconds for variant, seconds in in_turns(dense, arguments.seconds / 2, clock).items()}
+    del dense  # runtimes keep the memory of their largest image, gigabytes for these networks
+    gc.collect()
     section = {"name": name, "weights": weights, **SETTINGS[name]}
-    extractors = {("torch", "fp32"): registry.create("extractor", section | {"backend": "torch"})}
+    extractors = {TORCH: registry.create("extractor", section | {"backend": "torch"})}
     for (backend, precision), file in files.items():
         swapped = section | {"backend": backend, "model": str(file), "threads": arguments.threads}
         extractors[backend, precision] = registry.create("extractor", swapped)
-    outputs = {variant: run() for variant, run in dense.items()}
+    frame = Frame(0, images[0], Camera.pinhole(*SIZE, 720, 720, SIZE[0] / 2, SIZE[1] / 2), Pose.identity())
     features = {variant: one.extract(frame) for variant, one in extractors.items()}
-    runs: dict[tuple[str, Variant], Callable[[], object]] = {("dense", variant): run for variant, run in dense.items()}
-    runs.update({("extract", variant): lambda one=one: one.extract(frame) for variant, one in extractors.items()})  # type: ignore[misc]
-    took = in_turns(runs, arguments.seconds, clock)
+    runs = {variant: partial(one.extract, frame) for variant, one in extractors.items()}
+    took |= {("extract", variant): seconds for variant, seconds in in_turns(runs, arguments.seconds / 2, clock).items()}
     rows = []
     for variant in extractors:
         times = [cell for what in ("dense", "extract") for cell in timed(took, what, variant)]
-        rows.append((*variant, *times, error(outputs, variant), *likeness(features, variant)))
+        rows.append((*variant, *times, errors[variant], *likeness(features, variant)))
     return table(rows, ("backend", "precision", "dense", "ratio", "extract", "ratio", "max error", "keypoints", "same", "cosine"))
 
 
@@ -135,37 +140,42 @@ def dense_runs(
         with torch.inference_mode():
             return [one.numpy() for one in network(ordered)]
 
-    runs: dict[Variant, Callable[[], list[NDArray[np.float32]]]] = {("torch", "fp32"): by_torch}
+    runs: dict[Variant, Callable[[], list[NDArray[np.float32]]]] = {TORCH: by_torch}
     for (backend, precision), file in files.items():
         runner = open_runner(BackendConfig(backend=backend, threads=threads), file, "cpu")  # type: ignore[arg-type]
         runs[backend, precision] = lambda runner=runner: run_at(runner, array)  # type: ignore[misc]
     return runs
 
 
-def in_turns(runs: dict[tuple[str, Variant], Callable[[], object]], seconds: float, clock: Clock) -> dict[tuple[str, Variant], float]:
-    """Median of each, all of them one after the other again and again, at least three times; the first round is left out."""
-    took: dict[tuple[str, Variant], list[float]] = {key: [] for key in runs}
+def in_turns(runs: Mapping[Variant, Callable[[], object]], seconds: float, clock: Clock) -> dict[Variant, float]:
+    """Median of each, all of them one after the other again and again, at least three times; they have run once before."""
+    took: dict[Variant, list[float]] = {key: [] for key in runs}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or min(map(len, took.values())) < 3:
         for key, run in runs.items():
             start = clock()
             run()
             took[key].append(clock() - start)
-    return {key: statistics.median(times[1:]) for key, times in took.items()}
+    return {key: statistics.median(times) for key, times in took.items()}
 
 
 def timed(took: dict[tuple[str, Variant], float], what: str, variant: Variant) -> tuple[str, str]:
-    return milliseconds(took[what, variant]), f"{took[what, variant] / took[what, ('torch', 'fp32')]:.2f}"
+    return milliseconds(took[what, variant]), f"{took[what, variant] / took[what, TORCH]:.2f}"
 
 
-def error(outputs: dict[Variant, list[NDArray[np.float32]]], variant: Variant) -> str:
-    pairs = zip(outputs[variant], outputs["torch", "fp32"], strict=True)
-    return f"{max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs):.1e}"
+def error_of(outputs: Mapping[Variant, list[NDArray[np.float32]]]) -> dict[Variant, str]:
+    """The largest error of each variant's outputs, by their largest value."""
+    expected = outputs[TORCH]
+
+    def worst(found: list[NDArray[np.float32]]) -> float:
+        return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(found, expected, strict=True))
+
+    return {variant: f"{worst(found):.1e}" for variant, found in outputs.items()}
 
 
 def likeness(features: dict[Variant, LocalFeatures], variant: Variant) -> tuple[str, str, str]:
     """Number of keypoints, share of PyTorch's that are among them, mean cosine of the descriptors of those."""
-    ours, theirs = features[variant], features["torch", "fp32"]
+    ours, theirs = features[variant], features[TORCH]
     distance = np.linalg.norm(theirs.keypoints[:, None] - ours.keypoints[None], axis=2)
     nearest, same = distance.argmin(axis=1), distance.min(axis=1) < 0.5
     cosine = (theirs.descriptors[same] * ours.descriptors[nearest[same]]).sum(axis=1).mean() if same.any() else float("nan")

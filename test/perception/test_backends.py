@@ -146,3 +146,15 @@ def test_calibration_images_are_made_to_fit() -> None:
     x = images(7, 5)
     assert fitted(x, None, 4).shape == (1, 3, 8, 8) and fitted(x, (12, 4), 4).shape == (1, 3, 4, 12)
     np.testing.assert_array_equal(fitted(x, None, 4)[:, :, :5, :7], x)
+
+
+def test_neither_pytorch_nor_a_runtime_is_imported_before_it_is_asked_for() -> None:
+    import subprocess
+    import sys
+
+    modules = "extractors.xfeat, matchers.lighterglue, matchers.mutual_nearest, backends".split(", ")
+    lines = [f"import ros2_loc.perception.{module}" for module in modules]
+    names = "('torch', 'onnx', 'onnxruntime', 'openvino', 'kornia')"
+    code = "\n".join(["import sys", *lines, f"print(*(name for name in {names} if name in sys.modules))"])
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == []
