@@ -1,0 +1,59 @@
+"""Makes docs/pictures/r2d2_training.png from the history of a training of local features.
+
+ros2-loc train r2d2 --data folder my_images --out trained && python docs/draw_training.py trained
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ros2_loc.io.files import atomic_path, read_text
+from ros2_loc.visualization.colors import AMBER, BLUE, GREEN, INK, VIOLET, hex_color
+
+OUT = Path(__file__).resolve().parent / "pictures" / "r2d2_training.png"
+LOSSES = {"loss": ("loss", INK), "cosine": ("cosine", BLUE), "peaky": ("peaky, both images", GREEN), "reliability": ("reliability", AMBER)}
+MEASURED = {
+    "mma_at_5": ("MMA at 5 px", AMBER),
+    "mma_at_3": ("MMA at 3 px", BLUE),
+    "mma_at_1": ("MMA at 1 px", GREEN),
+    "repeatability_at_3": ("repeatability at 3 px", VIOLET),
+}
+
+
+def main() -> int:
+    """Draw and write."""
+    parser = argparse.ArgumentParser(description="the curves of a training of local features")
+    parser.add_argument("trained", type=Path, help="its folder")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"default: {OUT}")
+    arguments = parser.parse_args()
+    epochs = json.loads(read_text(arguments.trained / "history.json", "history of a training"))["epochs"]
+    figure = Figure(figsize=(8.4, 3.0), layout="constrained", facecolor="white")
+    left, right = figure.subplots(1, 2)
+    draw(left, epochs, "train", LOSSES, "training, mean of an epoch")
+    draw(right, epochs, "validation", MEASURED, "images that were not trained on")
+    right.set_ylim(0.0, None)
+    with atomic_path(arguments.out) as temporary:
+        figure.savefig(temporary, dpi=80, format="png")
+    print(arguments.out)
+    return 0
+
+
+def draw(axes: Axes, epochs: list[dict[str, float]], kind: str, names: dict, title: str) -> None:
+    """One line for each name that was measured."""
+    for name, (label, color) in names.items():
+        rows = [(epoch["step"], epoch[f"{kind}/{name}"]) for epoch in epochs if f"{kind}/{name}" in epoch]
+        axes.plot(*zip(*rows, strict=True), color=hex_color(color), label=label, marker=".", linewidth=1.4)
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel("step", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, framealpha=0.9)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
