@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +16,7 @@ from ros2_loc.errors import DataError
 from ros2_loc.io.depth import read_depth
 from ros2_loc.io.image_folders import FolderOptions
 from ros2_loc.io.images import read_image
-from ros2_loc.io.seven_scenes import open_seven_scenes
+from ros2_loc.io.seven_scenes import depth_camera, open_seven_scenes
 from ros2_loc.training.feature_pair_sources import split_at_the_end
 from ros2_loc.training.feature_pairs import DensePair, PairData
 from ros2_loc.training.feature_warps import pixel_centres
@@ -34,7 +33,7 @@ class DepthView:
 
     Attributes:
         image, depth: files.
-        camera: of both; a depth image of another size shows the same, coarser or finer.
+        camera, depth_camera: at one place; a depth image of another size than its camera's shows the same, coarser or finer.
         scene_from_camera: pose of the optical frame.
         scene: views of different ones have nothing in common.
     """
@@ -42,6 +41,7 @@ class DepthView:
     image: Path
     depth: Path
     camera: Camera
+    depth_camera: Camera
     scene_from_camera: Pose
     scene: str
 
@@ -92,11 +92,13 @@ def scene_views(folder: Path, scene: str = "") -> list[DepthView]:
     if not folder.is_dir() or not any(folder.glob("frame-*.color.*")):
         raise DataError(f"{folder}: is no folder of 7-Scenes (frame-000000.color.png, .depth.png, .pose.txt)")
     sequence = open_seven_scenes(folder, FolderOptions())
-    views = []
+    views: list[DepthView] = []
+    own: Camera | None = None
     for name, pose in zip(sequence.names, sequence.map_from_base, strict=True):
         depth = folder / f"{name.partition('.')[0]}.depth.png"
         if pose is not None and depth.is_file():
-            views.append(DepthView(folder / name, depth, sequence.camera, pose @ sequence.base_from_camera, scene or str(folder)))
+            own = own or depth_camera(folder, *read_depth(depth).shape[::-1])
+            views.append(DepthView(folder / name, depth, sequence.camera, own, pose @ sequence.base_from_camera, scene or str(folder)))
     if not views:
         raise DataError(f"{folder}: has no frame-*.depth.png beside its images; copy them from the data set")
     return views
@@ -125,9 +127,13 @@ def _projected(seen_m: Array, first: DepthView, second: DepthView) -> tuple[Arra
 
 
 def _depth(view: DepthView) -> NDArray[np.float32]:
-    depth = read_depth(view.depth)
-    size = (view.camera.width, view.camera.height)
-    return depth if depth.shape[::-1] == size else np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST), np.float32)
+    """(H, W) m at each pixel of the image, NaN where the depth camera saw nothing."""
+    depth, shape = read_depth(view.depth), (view.camera.height, view.camera.width)
+    at = view.depth_camera.resized(*depth.shape[::-1])
+    points = at.project(_rays(view.camera))
+    seen = at.contains(points)
+    column, row = np.where(seen[:, None], points, 0.0).astype(int).T
+    return np.where(seen, depth[row, column], np.nan).astype(np.float32).reshape(shape)
 
 
 @lru_cache(maxsize=4)

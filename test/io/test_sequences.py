@@ -14,6 +14,7 @@ from ros2_loc.errors import DataError
 from ros2_loc.io.image_folders import frame_number, rows_of_images, stamp_in_name
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.io.sequences import open_sequence
+from ros2_loc.io.seven_scenes import depth_camera
 from ros2_loc.io.trajectories import Trajectory, write_kitti, write_tum
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -205,5 +206,7 @@ def test_real_kitti(shared_data: Path) -> None:
 def test_real_seven_scenes_and_raw_colour(shared_data: Path) -> None:
     scenes = open_sequence(shared_data / "7scenes_redkitchen")
     assert len(scenes) == 125 and all(scenes.map_from_base)
+    assert scenes.camera.focal_px == (525.0, 525.0)
+    assert depth_camera(shared_data / "7scenes_redkitchen", 640, 480).focal_px == (585.0, 585.0)
     colour = open_sequence(shared_data / "kitti/raw_color_unknown_drive/image_02", camera=shared_data / "kitti/03/K.txt")
     assert len(colour) == 60 and not colour.has_poses and colour.image(59).std() > 10

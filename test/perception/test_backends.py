@@ -152,7 +152,7 @@ def test_neither_pytorch_nor_a_runtime_is_imported_before_it_is_asked_for() -> N
     import subprocess
     import sys
 
-    modules = "extractors.xfeat, matchers.lighterglue, matchers.mutual_nearest, backends".split(", ")
+    modules = ["extractors.xfeat", "matchers.lighterglue", "matchers.mutual_nearest", "backends"]
     lines = [f"import ros2_loc.perception.{module}" for module in modules]
     names = "('torch', 'onnx', 'onnxruntime', 'openvino', 'kornia')"
     code = "\n".join(["import sys", *lines, f"print(*(name for name in {names} if name in sys.modules))"])

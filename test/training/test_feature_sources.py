@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -95,7 +96,7 @@ def _views(folder: Path, shifts_m: list[float], box: bool = False) -> list[Depth
         write_image(folder / f"{k}.png", picture(k, 80, 60))
         write_depth(folder / f"{k}.depth.png", depth)
         pose = Pose(np.eye(3), np.array([shift, 0.0, 0.0]))
-        views.append(DepthView(folder / f"{k}.png", folder / f"{k}.depth.png", CAMERA, pose, "wall"))
+        views.append(DepthView(folder / f"{k}.png", folder / f"{k}.depth.png", CAMERA, CAMERA, pose, "wall"))
     return views
 
 
@@ -104,6 +105,19 @@ def test_a_wall_moves_by_focal_length_times_baseline_over_depth(tmp_path: Path) 
     points, valid = correspondences(first, second)
     assert np.allclose(points[valid], (pixel_centres(80, 60) - [7.0, 0.0])[valid], atol=1e-3)
     assert np.array_equal(valid, np.broadcast_to(np.arange(80) >= 7, (60, 80)))
+
+
+def test_depth_of_another_camera_is_looked_up_along_the_ray(tmp_path: Path) -> None:
+    """As of 7-Scenes: the depth camera sees less than the colour camera, at another scale."""
+    first, second = _views(tmp_path, [0.0, 0.4])
+    depth = np.full((60, 80), 4.0)
+    depth[:, 50:] = 2.0
+    write_depth(first.depth, depth)
+    narrow = Camera.pinhole(80, 60, 140.0, 140.0, 40.0, 30.0)
+    points, valid = correspondences(replace(first, depth_camera=narrow), replace(second, depth_camera=narrow))
+    moved = (pixel_centres(80, 60)[..., 0] - points[..., 0])[30]
+    assert not valid[:, :27].any() and not valid[:15].any()  # 40 px to either side of the depth camera's axis are 20 px here
+    assert np.allclose(moved[28:44], 7.0, atol=1e-3) and not valid[30, 46:].any()  # the second view sees the wall there at 4 m
 
 
 def test_what_is_hidden_or_hides_is_left_out(tmp_path: Path) -> None:
