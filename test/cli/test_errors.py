@@ -80,10 +80,12 @@ def test_ctrl_c_is_130_and_one_line(street_folder: Path, tmp_path: Path) -> None
         [sys.executable, "-m", "ros2_loc.cli.main", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout and process.stdout.readline().startswith(str(street_folder))
-    time.sleep(0.3)
+    while process.poll() is None and not list(tmp_path.glob(".*/features.h5")):  # in the midst of its work
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err.strip().splitlines()[-1] == "ros2-loc: stopped" and "Traceback" not in err
+    assert process.returncode == 130, err
+    assert err.strip().splitlines()[-1] == "ros2-loc: stopped" and "Traceback" not in err
     assert not (tmp_path / "map").exists()
 
 

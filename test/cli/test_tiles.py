@@ -18,6 +18,7 @@ from ros2_loc.core.geodesy import GeoOrigin, enu_from_geodetic, geodetic_from_en
 from ros2_loc.core.overhead import OverheadGrid
 from ros2_loc.core.types import TileDescriptors
 from ros2_loc.io.images import read_image
+from ros2_loc.mapping.sparse_map import FORMAT_VERSION
 from ros2_loc.mapping.tile_database import TileDatabase
 
 ORIGIN = GeoOrigin(48.9825, 8.3904, 115.0)
@@ -70,7 +71,8 @@ def write_frame(folder: Path, origin: GeoOrigin | None) -> Path:
     """What of a map says where it lies: its places are at its origin."""
     folder.mkdir()
     place = None if origin is None else asdict(origin)
-    (folder / "map.yaml").write_text(yaml.safe_dump({"format_version": 1, "origin": place, "enu_from_map": np.eye(4).tolist()}))
+    meta = {"format_version": FORMAT_VERSION, "origin": place, "enu_from_map": np.eye(4).tolist()}
+    (folder / "map.yaml").write_text(yaml.safe_dump(meta))
     np.savez(folder / "places.npz", map_from_base=np.eye(4)[None])
     return folder
 

@@ -284,7 +284,7 @@ def test_compressed_images_and_the_overlay_for_those_who_ask(world: Callable[...
     assert there.overlays[0].width == WIDTH and there.overlays[0].header.stamp == message.header.stamp
     assert [p.position.x for p in place_poses[0].poses] == [1.0, 0.0]
     message.data = b"no jpeg at all"
-    assert "cannot be decoded" in there.answer(message).rejection_detail
+    assert "OpenCV can decode" in there.answer(message).rejection_detail
 
 
 def test_cleanup_and_another_start_leave_nothing_behind(world: Callable[..., World]) -> None:
