@@ -52,7 +52,7 @@ def test_both_localizers_in_one_town(tmp_path: Path, call: Callable) -> None:
     mapped, others = worth["on mapped streets"], worth["on streets that are not in the map"]
     assert mapped["map_localizer"]["answered"] > 0.95 * mapped["map_localizer"]["asked"]
     assert mapped["map_localizer"]["position_m"]["p95"] < 0.1
-    assert others["map_localizer"]["answered"] == 0
+    assert others["map_localizer"]["answered"] <= 0.05 * others["map_localizer"]["asked"]  # mapped houses come into sight before the street
     assert others["cross_view_localizer"]["answered"] > 0.8 * others["cross_view_localizer"]["asked"] > 10
     assert others["cross_view_localizer"]["position_m"]["p95"] < 10.0
     assert others["pose_fusion"]["answered"] > 0.95 * others["pose_fusion"]["asked"]
