@@ -52,20 +52,17 @@ class CvlnetRecipe:
 
 
 @dataclass(frozen=True)
-class R2d2Recipe:
-    """The sections of config/training/r2d2_*.yaml.
+class _SharedSections:
+    """What the recipes of local features have in common.
 
     Attributes:
         warp: of pairs made of single images only.
         town: of synthetic scenes only.
         held_out: share of the images that is kept for validation where no others are given for it.
-        begin_with: name or file of weights of the same network, of its authors or of this project; "" begins with random ones.
+        begin_with: name or file of weights of R2D2; "" begins with random ones.
         licence: of the weights that come out: say what the images allow.
     """
 
-    name: ClassVar[str] = "r2d2"
-
-    network: R2D2.Config = field(default_factory=R2D2.Config)
     samples: FeaturePairs.Config = field(default_factory=FeaturePairs.Config)
     warp: Warp = field(default_factory=Warp)
     losses: FeatureObjective.Config = field(default_factory=FeatureObjective.Config)
@@ -81,31 +78,27 @@ class R2d2Recipe:
 
 
 @dataclass(frozen=True)
-class ContextR2d2Recipe:
+class R2d2Recipe(_SharedSections):
+    """The sections of config/training/r2d2_*.yaml; `begin_with` may be of its authors or of this project."""
+
+    name: ClassVar[str] = "r2d2"
+
+    network: R2D2.Config = field(default_factory=R2D2.Config)
+
+
+@dataclass(frozen=True)
+class ContextR2d2Recipe(_SharedSections):
     """The sections of config/training/context_r2d2_*.yaml.
 
     Attributes:
-        begin_with: name or file of weights of R2D2 for the local branch and both heads; "" begins with random ones.
+        begin_with: for the local branch and both heads.
         semantic: name or file of weights of HRNet; "" begins with random ones, for a semantic branch that learns.
-        warp, town, held_out, licence: as of `R2d2Recipe`.
     """
 
     name: ClassVar[str] = "context_r2d2"
 
     network: ContextR2D2.Config = field(default_factory=ContextR2D2.Config)
-    samples: FeaturePairs.Config = field(default_factory=FeaturePairs.Config)
-    warp: Warp = field(default_factory=Warp)
-    losses: FeatureObjective.Config = field(default_factory=FeatureObjective.Config)
-    validation: FeatureValidation.Config = field(default_factory=FeatureValidation.Config)
-    loop: TrainingLoop.Config = field(default_factory=lambda: TrainingLoop.Config(monitor="mma_at_3"))
-    town: TownScenes.Config = field(default_factory=TownScenes.Config)
-    held_out: float = 0.1
-    begin_with: str = ""
     semantic: str = ""
-    licence: str = "that of the training images"
-
-    def __post_init__(self) -> None:
-        _check_held_out(self.held_out)
 
 
 FeatureRecipe = R2d2Recipe | ContextR2d2Recipe
