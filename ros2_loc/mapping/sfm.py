@@ -157,7 +157,6 @@ def map_without_poses(
     _write_database(database, camera, names, features, matches, None)
     pairs_file = folder / "pairs.txt"
     pairs_file.write_text("".join(f"{_file_name(i)} {_file_name(j)}\n" for i, j in matches))
-    (folder / method).mkdir(exist_ok=True)
     with quiet_colmap():
         pycolmap.verify_matches(str(database), str(pairs_file), options=_verification_options())
         models = [model for seed in range(_ATTEMPTS) for model in _mapped(database, folder, method, config, seed)]

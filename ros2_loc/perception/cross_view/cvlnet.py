@@ -17,6 +17,7 @@ from ros2_loc.core.types import Frame, GroundFeatures, OverheadDescriptor, TileD
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.cvlnet.loading import load_cvlnet
 from ros2_loc.perception.cross_view.views import network_frame
+from ros2_loc.perception.networks import device_of
 
 
 class CvlNet:
@@ -43,13 +44,9 @@ class CvlNet:
     name = "cvlnet"
 
     def __init__(self, config: Config, device: str = "cpu") -> None:
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(f"cvlnet: no GPU for device {device!r} here; use device cpu")
-        if config.half and not device.startswith("cuda"):
-            raise ConfigError(f"cvlnet: half: true needs a GPU, and the device is {device!r}; leave it out")
+        self._device = device_of(self.name, device, config.half)
         network, sha256 = load_cvlnet(config.weights)
         self._config = config
-        self._device = torch.device(device)
         self._network = network.eval().to(self._device)
         self.fingerprint = f"{self.name}:{sha256}"
         self.grid: OverheadGrid = network.grid

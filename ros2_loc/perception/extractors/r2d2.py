@@ -21,6 +21,7 @@ from ros2_loc.models.weights import load_model, name_of
 from ros2_loc.perception.backends import BackendConfig
 from ros2_loc.perception.dense_network import in_place_of
 from ros2_loc.perception.extractors.scaling import Prepared, features_of, groups, prepare, stacked
+from ros2_loc.perception.networks import device_of
 
 Keypoints = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
@@ -73,10 +74,8 @@ class R2d2:
     name = "r2d2"
 
     def __init__(self, config: Config, device: str = "cpu") -> None:
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(f"{self.name}: no GPU for device {device!r} here; use device cpu")
         self._config = config
-        self._device = torch.device(device)
+        self._device = device_of(self.name, device, half=False)  # its 16 bits are of a CPU as well
         network = ForKeypoints(self._load(config.weights), config.half).to(self._device)
         self._network: Callable[[Tensor], DenseFeatures] = in_place_of(network, DenseFeatures, self.name, config, device)
         self.batch_size = config.batch_size
