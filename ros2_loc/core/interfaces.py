@@ -17,12 +17,16 @@ from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import (
     Candidate,
     Detection,
+    FloatArray,
     Frame,
     GlobalDescriptor,
     GroundFeatures,
     LocalFeatures,
     Matches,
     OverheadDescriptor,
+    PlaceEvidence,
+    PlaceMatches,
+    PlaceScores,
     TileDescriptors,
 )
 
@@ -60,13 +64,22 @@ class Matcher(Protocol):
 class Encoder(Protocol):
     """Describes a whole image by one unit vector.
 
-    An encoder that is made of local features uses `features`; one that is a network uses `frame.image`. `fit` learns what must be learned
-    from the map's own images (a codebook) and returns the arrays to store with the map; `restore` takes them back.
+    An encoder that is made of local features uses `features` (`needs_features`), one that is a network uses `frame.image` (`needs_image`);
+    what it does not need may be None. `encode_many` is `encode` of several, in one batch where images share a size; it likes to get
+    `batch_size` of them at once. `fit` learns what must be learned from the map's own images (a codebook) and returns the arrays to store
+    with the map, {} where there is nothing to learn; `restore` takes them back.
     """
 
     name: str
+    needs_image: bool
+    needs_features: bool
+    batch_size: int
 
-    def encode(self, frame: Frame, features: LocalFeatures) -> GlobalDescriptor: ...
+    def encode(self, frame: Frame | None, features: LocalFeatures | None) -> GlobalDescriptor: ...
+
+    def encode_many(
+        self, frames: Sequence[Frame] | None, features: Sequence[LocalFeatures] | None
+    ) -> list[GlobalDescriptor]: ...
 
     def fit(self, features: Sequence[LocalFeatures]) -> dict[str, Any]: ...
 
@@ -75,11 +88,30 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Orders candidate places anew, all of them in one batch."""
+    """Says how much candidate places look like the query, all of them in one batch.
+
+    `describe` makes what is compared, once per image, from the image (`needs_image`) or from the map's own local features
+    (`needs_features`); what is not needed may be None. `describe_many` does several, and likes to get `batch_size` of them at once.
+    `score` compares the query with the places of the candidates, in their order; where `listwise`, a candidate's score depends on the
+    others, so that scores of two calls must not be compared. `matches` shows what it saw in one place; `keypoints` (N, 2) px where it
+    looks in an image, none where it looks everywhere.
+    """
 
     name: str
+    needs_image: bool
+    needs_features: bool
+    batch_size: int
+    listwise: bool
 
-    def rerank(self, query: LocalFeatures, candidates: Sequence[Candidate], references: Sequence[LocalFeatures]) -> list[Candidate]: ...
+    def describe(self, frame: Frame | None, features: LocalFeatures | None) -> PlaceEvidence: ...
+
+    def describe_many(self, frames: Sequence[Frame] | None, features: Sequence[LocalFeatures] | None) -> list[PlaceEvidence]: ...
+
+    def score(self, query: PlaceEvidence, candidates: Sequence[Candidate], places: Sequence[PlaceEvidence]) -> PlaceScores: ...
+
+    def matches(self, query: PlaceEvidence, place: PlaceEvidence) -> PlaceMatches: ...
+
+    def keypoints(self, evidence: PlaceEvidence) -> FloatArray: ...
 
 
 @runtime_checkable

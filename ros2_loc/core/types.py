@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -230,6 +232,58 @@ class Candidate:
 
     source: int
     score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaceEvidence:
+    """What a re-ranker compares of one image; of a place it is made once and stored.
+
+    Attributes:
+        reranker: name of the re-ranker that made it and alone can read it.
+        arrays: its own arrays by name, numbers only; the same names for every image.
+    """
+
+    reranker: str
+    arrays: Mapping[str, NDArray[Any]]
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes in memory."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaceScores:
+    """How much the candidates look like the query, to one re-ranker.
+
+    Attributes:
+        scores: (C,) float32 in the candidates' order, higher is better, finite; only their order within one query means something.
+        inliers: (C,) int32 matches that agree with one geometry, None where the re-ranker has no such thing.
+        stage_s: seconds spent in "matching" and "scoring".
+    """
+
+    scores: FloatArray
+    inliers: NDArray[np.int32] | None = None
+    stage_s: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = self.scores.shape
+        _require(len(shape) == 1 and bool(np.isfinite(self.scores).all()), "a re-ranker's scores are finite numbers, one a candidate")
+        _require(self.inliers is None or self.inliers.shape == shape, "a re-ranker counts the inliers of every candidate or of none")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaceMatches:
+    """Why a re-ranker says that two images show one place, for pictures.
+
+    Attributes:
+        query_px, place_px: (M, 2) pixels that it matched, of the full images.
+        inliers: (M,) bool, those that agree with its geometry; all where it has none.
+    """
+
+    query_px: FloatArray
+    place_px: FloatArray
+    inliers: NDArray[np.bool_]
 
 
 class RejectionReason(str, Enum):

@@ -1,15 +1,18 @@
-"""Local features of many images in one HDF5 file."""
+"""Local features, and what re-rankers compare, of many images in one HDF5 file each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 import numpy as np
 
-from ros2_loc.core.types import LocalFeatures
+from ros2_loc.core.types import LocalFeatures, PlaceEvidence
 from ros2_loc.errors import DataError
+
+Record = TypeVar("Record")
 
 
 def append_features(path: Path, name: str, features: LocalFeatures) -> None:
@@ -30,8 +33,20 @@ def append_features(path: Path, name: str, features: LocalFeatures) -> None:
         group.attrs["complete"] = True
 
 
+def append_evidence(path: Path, name: str, evidence: PlaceEvidence) -> None:
+    """Add what a re-ranker compares of one image, as it is."""
+    with h5py.File(path, "a") as file:
+        if name in file:
+            del file[name]
+        group = file.create_group(name)
+        group.attrs["reranker"] = evidence.reranker
+        for key, array in evidence.arrays.items():
+            group.create_dataset(key, data=array)
+        group.attrs["complete"] = True
+
+
 def stored_names(path: Path) -> set[str]:
-    """Images whose features are whole in the file; empty when the file is missing or damaged (a run that was killed while writing)."""
+    """Images whose features (or evidence) are whole in the file; empty when the file is missing or damaged (a run that was killed while writing)."""
     if not path.exists():
         return set()
     try:
@@ -48,13 +63,26 @@ def read_features(path: Path, names: Iterable[str]) -> list[LocalFeatures]:
     Raises:
         DataError: not such a file, or an image is missing in it.
     """
+    return _read_all(path, names, _read)
+
+
+def read_evidence(path: Path, names: Iterable[str]) -> list[PlaceEvidence]:
+    """What the re-ranker stored of the images `names`, in memory.
+
+    Raises:
+        DataError: not such a file, or an image is missing in it.
+    """
+    return _read_all(path, names, _read_evidence)
+
+
+def _read_all(path: Path, names: Iterable[str], read: Callable[[h5py.File, str], Record]) -> list[Record]:
     try:
         with h5py.File(path, "r") as file:
-            return [_read(file, name) for name in names]
+            return [read(file, name) for name in names]
     except KeyError as error:
-        raise DataError(f"{path}: has no features of an image of this map ({error}): build the map again") from error
+        raise DataError(f"{path}: does not have an image of this map ({error}): build the map again") from error
     except OSError as error:
-        raise DataError(f"{path}: not a features file (damaged or cut short): build the map again") from error
+        raise DataError(f"{path}: missing, damaged or cut short: build the map again") from error
 
 
 def _read(file: h5py.File, name: str) -> LocalFeatures:
@@ -68,3 +96,8 @@ def _read(file: h5py.File, name: str) -> LocalFeatures:
         extractor=str(group.attrs["extractor"]),
         size=(int(width), int(height)),
     )
+
+
+def _read_evidence(file: h5py.File, name: str) -> PlaceEvidence:
+    group = file[name]
+    return PlaceEvidence(str(group.attrs["reranker"]), {key: group[key][()] for key in group})

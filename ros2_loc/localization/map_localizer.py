@@ -82,6 +82,7 @@ class MapLocalizer:
         self._encoder = registry.create("encoder", pipeline.encoder, device)
         self._encoder.restore(sparse_map.encoder_state)
         self._reranker = registry.create("reranker", pipeline.reranker, device) if pipeline.reranker else None
+        self._evidence = self._reranker.describe_many(None, [p.features for p in sparse_map.places]) if self._reranker else []
         self._solver = PoseSolver(pipeline.solver)
         self._positions = np.array([p.map_from_base.translation for p in sparse_map.places])
         self._centres = np.array([p.map_from_camera.translation for p in sparse_map.places])
@@ -145,8 +146,10 @@ class MapLocalizer:
         found = clock.run("retrieve", lambda: self._map.index.search(descriptor, config.retrieved_places, among))
         reranker = self._reranker
         if reranker is not None and len(found) > config.matched_places:
-            references = [self._map.places[c.source].features for c in found]
-            found = clock.run("rerank", lambda: reranker.rerank(features, found, references))
+            query = reranker.describe(frame, features)
+            places = [self._evidence[c.source] for c in found]
+            scores = clock.run("rerank", lambda: reranker.score(query, found, places)).scores
+            found = [Candidate(found[i].source, float(scores[i])) for i in np.argsort(-scores, kind="stable")]
         return found[: config.matched_places]
 
     def _locate(

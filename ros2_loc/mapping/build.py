@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ros2_loc.config import to_dict
 from ros2_loc.core.interfaces import Encoder, Extractor, Matcher
 from ros2_loc.core.pose import Pose, so3_log
-from ros2_loc.core.types import Frame, LocalFeatures
+from ros2_loc.core.types import FloatArray, Frame, LocalFeatures
 from ros2_loc.errors import DataError
 from ros2_loc.io.features import append_features, read_features, stored_names
 from ros2_loc.io.files import sha256
@@ -108,9 +108,12 @@ class MapBuilder:
         """What the encoder learns from these images, and their descriptors (P, D)."""
         start = time.perf_counter()
         state = self._encoder.fit(self._features)
-        needs_image = getattr(self._encoder, "needs_image", False)
-        frames = (self._sequence.frame(i) if needs_image else None for i in range(len(self._sequence)))
-        vectors = [self._encoder.encode(frame, f).vector for frame, f in zip(frames, self._features, strict=True)]  # type: ignore[arg-type]
+        vectors: list[FloatArray] = []
+        step = self._encoder.batch_size
+        for first in self._progress(range(0, len(self._sequence), step), "encode"):
+            rows = range(first, min(first + step, len(self._sequence)))
+            frames = [self._sequence.frame(i) for i in rows] if self._encoder.needs_image else None
+            vectors += [d.vector for d in self._encoder.encode_many(frames, [self._features[i] for i in rows])]
         self._seconds["encode"] = time.perf_counter() - start
         return state, np.stack(vectors)
 

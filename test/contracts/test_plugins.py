@@ -278,10 +278,13 @@ def test_reranker_puts_the_right_place_first_and_loses_none(name: str) -> None:
     query = features_of(60, 1)
     references = [features_of(60, 2), query.select(np.arange(50)), features_of(60, 3)]
     candidates = [Candidate(7, 0.9), Candidate(3, 0.8), Candidate(5, 0.7)]
-    ranked = reranker.rerank(query, candidates, references)
-    assert ranked[0].source == 3
-    assert {c.source for c in ranked} == {3, 5, 7}
-    assert reranker.rerank(query, [], []) == []
+    evidence = reranker.describe_many(None, references)
+    scores = reranker.score(reranker.describe(None, query), candidates, evidence)
+    assert scores.scores.argmax() == 1
+    assert len(reranker.score(evidence[0], [], []).scores) == 0
+    seen = reranker.matches(evidence[1], evidence[1])
+    np.testing.assert_array_equal(seen.query_px, seen.place_px)
+    assert len(reranker.keypoints(evidence[1])) == 50
 
 
 @pytest.fixture(scope="module", params=plugins("cross_view"))

@@ -29,6 +29,9 @@ class Vlad:
         seed: int = 0
 
     name = "vlad"
+    needs_image = False
+    needs_features = True
+    batch_size = 1
 
     def __init__(self, config: Config, device: str = "cpu") -> None:
         self._config = config
@@ -64,9 +67,15 @@ class Vlad:
             )
         self._words = words
 
-    def encode(self, frame: Frame | None, features: LocalFeatures) -> GlobalDescriptor:
+    def encode_many(self, frames: Sequence[Frame] | None, features: Sequence[LocalFeatures] | None) -> list[GlobalDescriptor]:
+        """`encode` of each."""
+        assert features is not None, "VLAD is made of local features"
+        return [self.encode(None, each) for each in features]
+
+    def encode(self, frame: Frame | None, features: LocalFeatures | None) -> GlobalDescriptor:
         """From the features alone. An image without keypoints gets the first unit vector, which is far from all others."""
         assert self._words is not None, "fit or restore comes first"
+        assert features is not None, "VLAD is made of local features"
         k, d = self._words.shape
         vlad = np.zeros((k, d), dtype=np.float32)
         if len(features):
