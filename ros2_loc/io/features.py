@@ -46,7 +46,7 @@ def append_evidence(path: Path, name: str, evidence: PlaceEvidence) -> None:
 
 
 def stored_names(path: Path) -> set[str]:
-    """Images whose features (or evidence) are whole in the file; empty when the file is missing or damaged (a run that was killed while writing)."""
+    """Images whose features (or evidence) are whole in the file; none when it is missing or damaged (a run was killed while writing)."""
     if not path.exists():
         return set()
     try:
