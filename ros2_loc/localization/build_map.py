@@ -64,6 +64,8 @@ def build_map(
     settings = {"extractor": names["extractor"], "matcher": names["matcher"], "mapping": to_dict(pipeline.mapping)}
     features = builder.features(fingerprint(sequence, settings))
     state, vectors = builder.encoder_state()
+    if pipeline.reranker and (reranker := registry.create("reranker", pipeline.reranker)).needs_image:
+        builder.evidence(reranker, pipeline.reranker)
     draft = builder.posed_structure() if poses == "known" else builder.unposed_structure(vectors, poses)
     provenance = {"ros2_loc": __version__, "source": source, "method": poses, "pipeline": to_dict(pipeline)}
 

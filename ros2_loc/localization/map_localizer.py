@@ -82,7 +82,7 @@ class MapLocalizer:
         self._encoder = registry.create("encoder", pipeline.encoder, device)
         self._encoder.restore(sparse_map.encoder_state)
         self._reranker = registry.create("reranker", pipeline.reranker, device) if pipeline.reranker else None
-        self._evidence = self._reranker.describe_many(None, [p.features for p in sparse_map.places]) if self._reranker else []
+        self._evidence = sparse_map.evidence_for(self._reranker, pipeline.reranker) if self._reranker else ()
         self._solver = PoseSolver(pipeline.solver)
         self._positions = np.array([p.map_from_base.translation for p in sparse_map.places])
         self._centres = np.array([p.map_from_camera.translation for p in sparse_map.places])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ros2_loc.config import to_dict
-from ros2_loc.core.interfaces import Encoder, Extractor, Matcher
+from ros2_loc.core.interfaces import Encoder, Extractor, Matcher, Reranker
 from ros2_loc.core.pose import Pose, so3_log
 from ros2_loc.core.types import FloatArray, Frame, LocalFeatures
 from ros2_loc.errors import DataError
-from ros2_loc.io.features import append_features, read_features, stored_names
+from ros2_loc.io.features import append_evidence, append_features, read_evidence, read_features, stored_names
 from ros2_loc.io.files import sha256
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.io.images import resize_image, write_image
@@ -31,7 +31,7 @@ from ros2_loc.mapping.config import MappingConfig
 from ros2_loc.mapping.georeference import Georeference, locate_posed_map, place_free_structure
 from ros2_loc.mapping.pairs import Pair, pose_pairs, retrieval_pairs, sequence_pairs
 from ros2_loc.mapping.sfm import Structure
-from ros2_loc.mapping.sparse_map import CHECKED_FILES, FORMAT_VERSION, ErrorModel, read_meta
+from ros2_loc.mapping.sparse_map import CHECKED_FILES, EVIDENCE_FILE, FORMAT_VERSION, ErrorModel, read_meta
 from ros2_loc.retrieval.index import PlaceIndex
 
 T = TypeVar("T")
@@ -65,6 +65,7 @@ class MapBuilder:
         self._extractor, self._encoder, self._matcher = extractor, encoder, matcher
         self._seconds: dict[str, float] = {}
         self._features: list[LocalFeatures] = []
+        self._evidence: Path | None = None
 
     def features(self, fingerprint: str) -> list[LocalFeatures]:
         """Extract from every image; what the file holds already is kept when it was made from the same images with the same settings."""
@@ -116,6 +117,24 @@ class MapBuilder:
             vectors += [d.vector for d in self._encoder.encode_many(frames, [self._features[i] for i in rows])]
         self._seconds["encode"] = time.perf_counter() - start
         return state, np.stack(vectors)
+
+    def evidence(self, reranker: Reranker, section: Mapping[str, Any]) -> None:
+        """Describe every image for a re-ranker that looks at images; what an interrupted run made with the same settings is kept."""
+        start = time.perf_counter()
+        path = self._evidence_path(section)
+        done = stored_names(path)
+        missing = [i for i, name in enumerate(self._sequence.names) if name not in done]
+        for first in self._progress(range(0, len(missing), reranker.batch_size), "re-ranker"):
+            rows = missing[first : first + reranker.batch_size]
+            found = reranker.describe_many([self._sequence.frame(i) for i in rows], [self._features[i] for i in rows])
+            for i, evidence in zip(rows, found, strict=True):
+                append_evidence(path, self._sequence.names[i], evidence)
+        self._evidence = path
+        self._seconds["re-ranker"] = time.perf_counter() - start
+
+    def _evidence_path(self, section: Mapping[str, Any]) -> Path:
+        settings = json.dumps(section, sort_keys=True, default=str)
+        return self._work / f"evidence_{hashlib.sha256(settings.encode()).hexdigest()[:16]}.h5"
 
     def _match(self, pairs: set[Pair], camera_from_map: Sequence[Pose] | None, max_px: float, stage: str) -> dict[Pair, NDArray[np.int32]]:
         """Match the pairs, along the epipolar lines where poses are known; found ones are stored one by one."""
@@ -224,11 +243,16 @@ class MapBuilder:
         (folder / "features.h5").unlink(missing_ok=True)
         for i, name in zip(structure.images, names, strict=True):
             append_features(folder / "features.h5", name, self._features[i])
+        if self._evidence is not None:
+            (folder / EVIDENCE_FILE).unlink(missing_ok=True)
+            for name, evidence in zip(names, read_evidence(self._evidence, names), strict=True):
+                append_evidence(folder / EVIDENCE_FILE, name, evidence)
         PlaceIndex.build(vectors[structure.images]).save(folder / "index.faiss")
         np.savez(folder / "places.npz", **_arrays(sequence, draft, colors, encoder_state))
         provenance = {**provenance, "summary": {**summary(model, draft), "images_given": len(sequence)}}
         meta = _meta(sequence, draft, error_model, provenance)
-        meta["sha256"] = {name: sha256(folder / name) for name in CHECKED_FILES}
+        own = CHECKED_FILES if self._evidence is None else (*CHECKED_FILES, EVIDENCE_FILE)
+        meta["sha256"] = {name: sha256(folder / name) for name in own}
         (folder / "map.yaml").write_text(yaml.safe_dump(meta, sort_keys=False))
 
     def _write_thumbnails(self, folder: Path, structure: Structure) -> NDArray[np.uint8]:

@@ -1,12 +1,12 @@
 """The map at run time: places, points, index. Read-only, all in memory; and its form on disk.
 
 Folder: `map.yaml` (version, origin, error model, provenance, checksums), `sfm/` (COLMAP model), `features.h5`, `places.npz` (poses, points,
-codebook; no pickle), `index.faiss`, `thumbnails/`.
+codebook; no pickle), `index.faiss`, `thumbnails/`, and `evidence.h5` (what a re-ranker that looks at images compares).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from ros2_loc.core.camera import Camera
 from ros2_loc.core.geodesy import GeoOrigin
+from ros2_loc.core.interfaces import Reranker
 from ros2_loc.core.pose import Array, Pose, transport_to_left
-from ros2_loc.core.types import FloatArray, LocalFeatures
+from ros2_loc.core.types import FloatArray, LocalFeatures, PlaceEvidence
 from ros2_loc.errors import DataError
-from ros2_loc.io.features import read_features
+from ros2_loc.io.features import read_evidence, read_features
 from ros2_loc.io.files import read_text, sha256
 from ros2_loc.io.images import read_image
 from ros2_loc.retrieval.index import PlaceIndex
@@ -30,6 +31,7 @@ FORMAT_VERSION = 2
 # place, say. On KITTI 03 (docs/results.md) the variance at 1 and 2 m and that of trials at 5 m lie on this parabola.
 _SHARE_AT_A_PLACE = 0.6
 CHECKED_FILES = ("features.h5", "places.npz", "index.faiss")
+EVIDENCE_FILE = "evidence.h5"  # only where the map's pipeline has a re-ranker that looks at images
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +129,7 @@ class SparseMap:
         places, points_m (N, 3), point_covariances (N, 3, 3) m^2, point_colors (N, 3) uint8.
         index: over the places' global descriptors.
         encoder_state: arrays that the encoder learned from this map.
+        evidence: what the re-ranker that the map was built with compares of each place; None where it needs no images, or there was none.
         origin: latitude, longitude, altitude of the ENU frame below, or None.
         enu_from_map: the map's frame in that ENU frame (identity where the map is ENU itself).
         metric: False when the scale is arbitrary.
@@ -143,6 +146,7 @@ class SparseMap:
     point_colors: NDArray[np.uint8]
     index: PlaceIndex
     encoder_state: dict[str, Any]
+    evidence: tuple[PlaceEvidence, ...] | None
     origin: GeoOrigin | None
     enu_from_map: Pose
     metric: bool
@@ -183,6 +187,22 @@ class SparseMap:
                 f"{self.folder}: was built with encoder {built['encoder']}, the pipeline has {dict(encoder)}: "
                 "choose the same or build again"
             )
+
+    def evidence_for(self, reranker: Reranker, section: Mapping[str, Any]) -> Sequence[PlaceEvidence]:
+        """What a re-ranker compares of each place: stored when the map was built, or made of the places' features.
+
+        Raises:
+            DataError: it looks at images, and the map was not built with it.
+        """
+        if not reranker.needs_image:
+            return reranker.describe_many(None, [place.features for place in self.places])
+        built = dict(self.provenance["pipeline"].get("reranker") or {})
+        if self.evidence is None or built != dict(section):
+            raise DataError(
+                f"{self.folder}: was built with re-ranker {built or 'none'}, the pipeline has {dict(section)}, which looks at images: "
+                "choose the same or build again"
+            )
+        return self.evidence
 
     @property
     def frame(self) -> MapFrame:
@@ -229,11 +249,12 @@ def verify_checksums(folder: Path, meta: Mapping[str, Any]) -> None:
     Raises:
         DataError: the first file that is missing or differs.
     """
-    for name in CHECKED_FILES:
+    stored = meta.get("sha256", {})
+    for name in (*CHECKED_FILES, EVIDENCE_FILE) if EVIDENCE_FILE in stored else CHECKED_FILES:
         path = folder / name
         if not path.is_file():
             raise DataError(f"{path}: is missing: copy the map again or build it again")
-        if sha256(path) != meta.get("sha256", {}).get(name):
+        if sha256(path) != stored.get(name):
             raise DataError(f"{path}: differs from its checksum in map.yaml (cut short or damaged): copy the map again or build it again")
 
 
@@ -270,6 +291,7 @@ def _assemble(folder: Path, meta: dict[str, Any], arrays: dict[str, NDArray]) ->
         point_colors=arrays["point_colors"],
         index=PlaceIndex.load(folder / "index.faiss"),
         encoder_state={k.removeprefix("encoder_"): v for k, v in arrays.items() if k.startswith("encoder_")},
+        evidence=tuple(read_evidence(folder / EVIDENCE_FILE, names)) if EVIDENCE_FILE in meta.get("sha256", {}) else None,
         origin=None if origin is None else GeoOrigin(**origin),
         enu_from_map=Pose.from_matrix(meta["enu_from_map"]),
         metric=bool(meta["metric"]),

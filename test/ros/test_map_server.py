@@ -48,6 +48,7 @@ def small_map(origin: GeoOrigin | None = None, num_places: int = 3) -> SparseMap
         point_colors=np.array([[255, 128, 1], [0, 0, 200]], np.uint8),
         index=nothing,
         encoder_state={},
+        evidence=None,
         origin=origin,
         enu_from_map=Pose.exp([3, 4, 0, 0, 0, 0.5]),
         metric=True,
