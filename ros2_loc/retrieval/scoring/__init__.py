@@ -1,0 +1,1 @@
+"""From matched points to a score for each candidate place."""
