@@ -37,6 +37,7 @@ GENERATORS = (
     "ros-ament-package==0.17.2",
     "ros-rmw-fastrtps-cpp==9.3.3",
     "ros-geometry-msgs==5.5.1",
+    "ros-sensor-msgs==5.5.1",
 )
 RUNTIME = ("ros-rclpy[fastrtps]==9.1.2", "ros-common-interfaces==5.5.1")
 OPENCV = "opencv-python-headless>=4.6"
