@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from difflib import get_close_matches
 from pathlib import Path
 
 from ros2_loc.errors import ConfigError, DataError
@@ -29,7 +30,8 @@ def locate(name_or_path: str | Path) -> Path:
     if row is None:
         path = Path(name_or_path).expanduser()
         if not path.is_file():
-            raise ConfigError(f"{name_or_path}: neither a file nor the name of weights; names are: {', '.join(TABLE)}")
+            near = ", ".join(get_close_matches(path.name, TABLE, n=5, cutoff=0.0))
+            raise ConfigError(f"{name_or_path}: neither a file nor the name of weights (`ros2-loc weights list`); near it are {near}")
         return path
     name = str(name_or_path)
     found = find(name)

@@ -124,6 +124,22 @@ def _delg(depth: int, size_mb: float) -> WeightFile:
     )
 
 
+def _places(method: str, backbone: str, dimension: int, size_mb: float) -> WeightFile:
+    repository = {"cosplace": "https://github.com/gmberton/CosPlace", "eigenplaces": "https://github.com/gmberton/EigenPlaces"}[method]
+    published = f"{backbone}_{dimension}_{method}.pth"
+    return WeightFile(
+        published=published,
+        url=f"{repository}/releases/download/v1.0/{published}",
+        source=repository,
+        licence="MIT; trained on SF-XL, which is of street views of Google",
+        commercial=False,
+        size_mb=size_mb,
+        preprocessing=_IMAGENET,
+        loader="ros2_loc.models.cosplace:load_published",
+        used_by=(method,),
+    )
+
+
 def _lightglue(features: str, licence: str = "Apache-2.0", commercial: bool = True) -> WeightFile:
     return WeightFile(
         published=f"{features}_lightglue.pth",
@@ -207,6 +223,17 @@ TABLE: dict[str, WeightFile] = {
     "d2_tf_no_phototourism": _d2_net("d2_tf_no_phototourism"),
     "delg_r50": _delg(50, 100.6),
     "delg_r101": _delg(101, 176.0),
+    "cosplace_resnet18_512": _places("cosplace", "ResNet18", 512, 45.8),
+    "cosplace_resnet50_512": _places("cosplace", "ResNet50", 512, 98.4),
+    "cosplace_resnet50_2048": _places("cosplace", "ResNet50", 2048, 111.0),
+    "cosplace_resnet101_512": _places("cosplace", "ResNet101", 512, 174.6),
+    "cosplace_resnet152_512": _places("cosplace", "ResNet152", 512, 237.4),
+    "cosplace_vgg16_512": _places("cosplace", "VGG16", 512, 59.9),
+    "eigenplaces_resnet18_512": _places("eigenplaces", "ResNet18", 512, 45.8),
+    "eigenplaces_resnet50_512": _places("eigenplaces", "ResNet50", 512, 98.4),
+    "eigenplaces_resnet50_2048": _places("eigenplaces", "ResNet50", 2048, 111.0),
+    "eigenplaces_resnet101_2048": _places("eigenplaces", "ResNet101", 2048, 187.2),
+    "eigenplaces_vgg16_512": _places("eigenplaces", "VGG16", 512, 59.9),
     "hrnet_w48_cityscapes": WeightFile(
         published="hrnet_w48_cityscapes_cls19_1024x2048_trainset.pth",
         source="https://github.com/HRNet/HRNet-Semantic-Segmentation (a OneDrive folder linked there)",

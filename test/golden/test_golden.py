@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import golden_cosplace
 import golden_cvlnet
 import golden_d2net
 import golden_delg
@@ -14,6 +15,7 @@ import pytest
 from golden_recipe import BAR
 
 COMPARE = {
+    "cosplace": golden_cosplace.compare_all,
     "cvlnet": golden_cvlnet.compare_all,
     "d2net": golden_d2net.compare_all,
     "delg": golden_delg.compare_all,
