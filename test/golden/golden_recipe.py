@@ -19,6 +19,7 @@ BAR = 1e-4
 # scores that differ by less of the largest may change places between two machines, and so many keypoints may come or go
 TIE, TIES = 1e-5, 3
 _SCALED = re.compile(r"([\d.]+) x (?:the )?standard rule")
+_NOISE = re.compile(r"([\d.]+)\*rng\.standard_normal")
 _DRAWN = re.compile(r"(?:([\d.]+)\*\()?([\d.]+)\+([\d.]+)(?: n|\*rng\.standard_normal\(.*\))\)?")
 
 
@@ -43,7 +44,7 @@ def state_dict(keys: Mapping[str, list[int]], overrides: Mapping[str, str], seed
     """The weights of `keys` (name -> shape) for a seed.
 
     Raises:
-        ValueError: an override that is neither a multiple of the standard rule nor a constant with normal noise.
+        ValueError: an override that is neither a multiple of the standard rule nor normal noise, with a constant or without.
     """
     return {key: torch.tensor(_numbers(key, shape, overrides, seed)).float() for key, shape in keys.items()}
 
@@ -54,6 +55,8 @@ def _numbers(key: str, shape: list[int], overrides: Mapping[str, str], seed: int
         return _standard(key, shape, seed)
     if scaled := _SCALED.fullmatch(rule):
         return float(scaled[1]) * _standard(key, shape, seed)
+    if noise := _NOISE.fullmatch(rule):
+        return float(noise[1]) * np.asarray(_generator(key, seed).standard_normal(shape))
     if drawn := _DRAWN.fullmatch(rule):
         factor, constant, sigma = (float(number or 1.0) for number in drawn.groups())
         return np.asarray(factor * (constant + sigma * _generator(key, seed).standard_normal(shape)))
