@@ -31,6 +31,7 @@ class Light:
         exposure: factor on everything.
         vignetting: loss of light in the picture's corners.
         noise: standard deviation of the sensor's noise, grey levels.
+        cloud_light: brightness of the clouds, 1 by day.
     """
 
     sun_azimuth_rad: float
@@ -45,6 +46,7 @@ class Light:
     exposure: float = 1.0
     vignetting: float = 0.18
     noise: float = 2.0
+    cloud_light: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0.05 <= self.sun_elevation_rad <= np.pi / 2 or self.haze_m <= 0 or self.exposure <= 0 or self.noise < 0:
@@ -120,7 +122,10 @@ class Light:
         )
         return (
             color * (1 - cloud)
-            + cloud * (np.float32(0.62) + np.float32(0.12) * cover[:, None]) * np.array([1.1, 1.12, 1.16], np.float32)
+            + cloud
+            * (np.float32(0.62) + np.float32(0.12) * cover[:, None])
+            * np.array([1.1, 1.12, 1.16], np.float32)
+            * np.float32(self.cloud_light)
             + glow
         )
 

@@ -105,9 +105,9 @@ class Recording:
             load=lru_cache(maxsize=None)(lambda i: self.view(i).rgb),
         )
 
-    def _shot(self, i: int) -> _Shot:
+    def _shot(self, i: int) -> Shot:
         map_from_camera = self.drive.at(int(self.stamps_ns[i])) @ self.base_from_camera
-        return _Shot(self.camera, map_from_camera, self.light, (self.seed, 13, i))
+        return Shot(self.camera, map_from_camera, self.light, (self.seed, 13, i))
 
 
 def write_bags(
@@ -132,7 +132,7 @@ def write_bags(
         DataError: there is something at a path already, or it can't be written.
     """
     total = sum(len(r.stamps_ns) for r in recordings.values())
-    with _renderer(workers) as rendered:
+    with renderer(workers) as rendered:
         done = 0
         for path, recording in recordings.items():
             notes = {"source": f"ros2_loc synthetic town, seed {recording.town.seed}, drive seed {recording.seed}"}
@@ -163,8 +163,13 @@ def _write_readings(bag: BagWriter, recording: Recording) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Shot:
-    """All that a picture of a town depends on."""
+class Shot:
+    """All that a picture of a town depends on.
+
+    Attributes:
+        camera, map_from_camera, light: who looks from where (optical frame), in which light.
+        noise_seed: of the sensor.
+    """
 
     camera: Camera
     map_from_camera: Pose
@@ -172,15 +177,16 @@ class _Shot:
     noise_seed: tuple[int, int, int]
 
 
-def _render_one(town: Town, shot: _Shot) -> View:
+def _render_one(town: Town, shot: Shot) -> View:
     return render(town, shot.camera, shot.map_from_camera, shot.light, np.random.default_rng(shot.noise_seed))
 
 
-_Rendered = Callable[[Town, Sequence[_Shot]], Iterator[NDArray[np.uint8]]]
+Rendered = Callable[[Town, Sequence[Shot]], Iterator[NDArray[np.uint8]]]
 
 
 @contextmanager
-def _renderer(workers: int) -> Iterator[_Rendered]:
+def renderer(workers: int) -> Iterator[Rendered]:
+    """A function that renders shots of a town, (H, W, 3) uint8 RGB in their order, by so many processes (see `write_bags`)."""
     if workers <= 1:
         yield lambda town, shots: (_render_one(town, shot).rgb for shot in shots)
         return
@@ -189,7 +195,7 @@ def _renderer(workers: int) -> Iterator[_Rendered]:
         yield lambda town, shots: pool.map(_render_in_worker, [(town.seed, town.plan.size, town.day)] * len(shots), shots, chunksize=2)
 
 
-def _render_in_worker(town: tuple[int, TownSize, int], shot: _Shot) -> NDArray[np.uint8]:
+def _render_in_worker(town: tuple[int, TownSize, int], shot: Shot) -> NDArray[np.uint8]:
     return _render_one(_town_of_worker(*town), shot).rgb
 
 
