@@ -20,6 +20,7 @@ VERBS = {
     "convert": "turn recordings of others into rosbag2",
     "map": "build, show, check and export maps",
     "tiles": "build, show and check satellite tiles",
+    "places": "synthesize, collect and relabel sets of places for retrieval",
     "localize": "localize a recording offline, without ROS",
     "run": "start the nodes, as localize.launch.py does",
     "play": "play a rosbag2 onto its topics",
