@@ -37,6 +37,7 @@ NETWORKS = {
     "cosplace": "ros2_loc.models.cosplace:CosPlace",
     "d2net": "ros2_loc.models.d2net:D2Net",
     "delg": "ros2_loc.models.delg:Delg",
+    "cvnet": "ros2_loc.models.cvnet:CvNet",
     "netvlad": "ros2_loc.models.patch_netvlad:NetVlad",
     "superglue": "ros2_loc.models.superglue:SuperGlue",
     "superpoint": "ros2_loc.models.superpoint:SuperPoint",

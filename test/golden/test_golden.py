@@ -6,6 +6,7 @@ from pathlib import Path
 
 import golden_cosplace
 import golden_cvlnet
+import golden_cvnet
 import golden_d2net
 import golden_delg
 import golden_hrnet
@@ -17,6 +18,7 @@ from golden_recipe import BAR
 COMPARE = {
     "cosplace": golden_cosplace.compare_all,
     "cvlnet": golden_cvlnet.compare_all,
+    "cvnet": golden_cvnet.compare_all,
     "d2net": golden_d2net.compare_all,
     "delg": golden_delg.compare_all,
     "hrnet": golden_hrnet.compare_all,
