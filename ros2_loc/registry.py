@@ -68,6 +68,15 @@ TABLE: dict[str, dict[str, Component]] = {
     },
     "encoder": {
         "vlad": Component("ros2_loc.perception.encoders.vlad:Vlad", "VLAD of local features, codebook trained on the map itself"),
+        "cosplace": Component(
+            "ros2_loc.perception.encoders.cosplace:Cosplace", "CosPlace: one network for a whole image", "torch", "cosplace_resnet18_512"
+        ),
+        "eigenplaces": Component(
+            "ros2_loc.perception.encoders.cosplace:Eigenplaces",
+            "EigenPlaces: CosPlace's network, trained for other viewpoints",
+            "torch",
+            "eigenplaces_resnet18_512",
+        ),
     },
     "reranker": {
         "match_count": Component("ros2_loc.retrieval.rerankers.match_count:MatchCount", "candidates by their number of mutual matches"),

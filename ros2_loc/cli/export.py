@@ -1,4 +1,4 @@
-"""`ros2-loc export`: networks of extractors for ONNX Runtime, OpenVINO, TensorRT."""
+"""`ros2-loc export`: networks of extractors and encoders for ONNX Runtime, OpenVINO, TensorRT."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXAMPLE = (
     "ros2-loc export r2d2 --format onnx --weights r2d2_wasf_n16 --out r2d2.onnx\n"
     "  ros2-loc export aliked --format openvino --width 1248 --height 384 --precision int8 --calibrate drive/images --out aliked.xml"
 )
-NETWORKS = ("r2d2", "context_r2d2", "superpoint", "d2net", "aliked", "xfeat")
+NETWORKS = ("r2d2", "context_r2d2", "superpoint", "d2net", "aliked", "xfeat", "cosplace")
 MAX_CALIBRATION = 24
 CALIBRATION_EDGE_PX = 640
 
@@ -22,7 +22,7 @@ def add_arguments(parser: Parser) -> None:
     """What, from which weights, for which sizes, how exact."""
     parser.add_argument("network", choices=NETWORKS, metavar="NETWORK", help=", ".join(NETWORKS))
     parser.add_argument("--format", choices=("onnx", "openvino", "tensorrt"), default="onnx", help="default: onnx")
-    parser.add_argument("--weights", metavar="NAME", help="name or path of the network's weights (default: the extractor's)")
+    parser.add_argument("--weights", metavar="NAME", help="name or path of the network's weights (default: those of its plugin)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".onnx, or .xml for openvino")
     parser.add_argument("--width", type=int, metavar="PX", help="of all images; without --width and --height images of any size fit")
     parser.add_argument("--height", type=int, metavar="PX", help="of all images")
@@ -53,14 +53,20 @@ def run(arguments: argparse.Namespace) -> int:
     for name, error in done.errors:
         print(f"  {name:<14}{error:.1e} of its largest value")
     backend = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt"}[job.format]
-    print(f"use it by: extractor: {{name: {job.network}, weights: {job.weights}, backend: {backend}, model: {done.path}}}")
+    print(f"use it by: {_kind(job.network)}: {{name: {job.network}, weights: {job.weights}, backend: {backend}, model: {done.path}}}")
     return 0
+
+
+def _kind(network: str) -> str:
+    from ros2_loc.registry import components
+
+    return next(kind for kind in ("extractor", "encoder") if network in components()[kind])
 
 
 def _default_weights(network: str) -> str:
     from ros2_loc.registry import components
 
-    weights = components()["extractor"][network].weights
+    weights = components()[_kind(network)][network].weights
     if not weights:
         raise ConfigError(f"{network} has no weights of a name: give --weights FILE")
     return weights

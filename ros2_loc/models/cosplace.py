@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +120,8 @@ def config_of(state: Mapping[str, Tensor]) -> CosPlace.Config:
     dimension = len(state["fc.weight"])
     held = _shapes(state)
     for backbone in BACKBONES:
-        with torch.device("meta"):  # shapes without numbers
-            network = CosPlace(CosPlace.Config(backbone, dimension))
-        if _shapes(network.state_dict()) == held:
-            return network.config
+        if held == _shapes_of(backbone):
+            return CosPlace.Config(backbone, dimension)
     raise DataError(f"its backbone is none of {', '.join(BACKBONES[:6])}, ...: these are no weights of CosPlace or EigenPlaces")
 
 
@@ -143,6 +142,12 @@ _HEAD = ((r"aggregation\.1\.p$", "pool.p"), (r"aggregation\.3\.(weight|bias)$", 
 _NAMES = ((r"backbone\.(\d+\.)", r"backbone.\1"), *_HEAD)
 # whose blocks are one level deeper there
 _OF_EFFICIENTNET = ((r"backbone\.0\.(\d+\.\d+\.)", r"backbone.\1"), *_HEAD)
+
+
+@cache
+def _shapes_of(backbone: str) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):  # shapes without numbers
+        return _shapes(CosPlace(CosPlace.Config(backbone, 1)).state_dict())
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -56,7 +56,7 @@ class Runner(Protocol):
     multiple: int
 
     def run(self, images: NDArray[np.float32]) -> Maps:
-        """(B, 3, H, W) -> the outputs in their order, (B, C, h, w) each."""
+        """(B, 3, H, W) -> the outputs in their order, maps (B, C, h, w) or vectors (B, D)."""
         ...
 
 
@@ -142,7 +142,7 @@ def open_exported(config: BackendConfig, network: str, sha256: str, device: str)
 
 
 def run_at(runner: Runner, images: NDArray[np.float32]) -> Maps:
-    """Run images of any size: filled up at the right and bottom by repeating the edge, and the outputs cut back.
+    """Run images of any size: filled up at the right and bottom by repeating the edge, and maps among the outputs cut back.
 
     Raises:
         DataError: images larger than the size that the network was exported for.
@@ -159,7 +159,7 @@ def run_at(runner: Runner, images: NDArray[np.float32]) -> Maps:
         whole = [np.concatenate(parts) for parts in zip(*(runner.run(one[None]) for one in images), strict=True)]
     else:
         whole = runner.run(images)
-    return [_cut(each, (width / full_x, height / full_y)) for each in whole]
+    return [_cut(each, (width / full_x, height / full_y)) if each.ndim == 4 else each for each in whole]
 
 
 def require_tensorrt() -> None:

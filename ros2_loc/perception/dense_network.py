@@ -1,4 +1,4 @@
-"""A dense network of an extractor: PyTorch's own, or an exported one in its place, called alike."""
+"""A network of an extractor or encoder: PyTorch's own, or an exported one in its place, called alike."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class ExportedNetwork:
 
     def __init__(self, runner: Runner, outputs: Callable[..., Any]) -> None:
         self._runner = runner
+        # (width, height) px that it was exported for, None for any
+        self.size = runner.size
         self._outputs = outputs
 
     def __call__(self, images: Tensor) -> Any:
@@ -24,21 +26,21 @@ class ExportedNetwork:
         return self._outputs(*(torch.from_numpy(one).to(images.device) for one in maps))
 
 
-class ExtractorConfig(Protocol):
+class NetworkConfig(Protocol):
     """A `BackendConfig` that names weights."""
 
     @property
     def weights(self) -> str: ...
 
 
-def in_place_of(network: nn.Module, outputs: Callable[..., Any], name: str, config: ExtractorConfig, device: str) -> Any:
-    """What an extractor shall call: `network` itself, or its export.
+def in_place_of(network: nn.Module, outputs: Callable[..., Any], name: str, config: NetworkConfig, device: str) -> Any:
+    """What an extractor or encoder shall call: `network` itself, or its export.
 
     Args:
         network: on its device, in evaluation mode.
         outputs: makes of tensors what the network's forward returns (its NamedTuple).
         name: of the network, as the export wrote it.
-        config: of the extractor; a `BackendConfig`.
+        config: of the plugin; a `BackendConfig`.
         device: cpu or cuda.
 
     Raises:

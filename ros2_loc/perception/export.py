@@ -1,7 +1,7 @@
-"""Dense networks of extractors as ONNX or OpenVINO files, held against PyTorch before they get their name.
+"""Networks of extractors and encoders as ONNX or OpenVINO files, held against PyTorch before they get their name.
 
-What follows the dense network (maxima, sub-pixel positions, descriptors at keypoints) stays with the extractor, which runs the file by
-`backend` and `model` in its section.
+What follows the dense network of an extractor (maxima, sub-pixel positions, descriptors at keypoints) stays with the extractor; both run
+the file by `backend` and `model` in their sections.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which networks `ros2-loc export` writes: how they load, what sizes they take, what comes out.
 
-Each is the dense part of the extractor of that name, exactly as the extractor calls it.
+Each is the network of the extractor (its dense part) or encoder of that name, exactly as that calls it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ros2_loc.errors import DataError
-from ros2_loc.models import aliked, context_r2d2, d2net, r2d2, superpoint, xfeat
+from ros2_loc.models import aliked, context_r2d2, cosplace, d2net, r2d2, superpoint, xfeat
 from ros2_loc.perception.networks import open_network
 
 
@@ -73,5 +73,8 @@ TABLE = {
     ),
     "d2net": Exportable(lambda path: open_network(path, d2net.D2Net, d2net.load_published), d2net.normalized, ("features",), 8),
     "aliked": Exportable(aliked.load_published, _as_they_are, ("features", "scores"), aliked.MULTIPLE),
+    "cosplace": Exportable(
+        lambda path: open_network(path, cosplace.CosPlace, cosplace.load_published), cosplace.normalized, ("descriptor",), 1
+    ),
     "xfeat": Exportable(xfeat.load_published, _as_they_are, ("descriptors", "logits", "reliability"), xfeat.MULTIPLE),
 }

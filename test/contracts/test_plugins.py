@@ -22,7 +22,14 @@ from ros2_loc.errors import ConfigError, DataError, MissingDependencyError
 
 WIDTH, HEIGHT = 320, 240
 # plugins whose weights can't be had without their authors: tested without training
-RANDOM: dict[str, dict[str, object]] = {"superpoint": {}, "superglue": {}, "d2net": {}, "delg": {"scales": [0.7071, 1.0]}}
+RANDOM: dict[str, dict[str, object]] = {
+    "superpoint": {},
+    "superglue": {},
+    "d2net": {},
+    "delg": {"scales": [0.7071, 1.0]},
+    "cosplace": {},
+    "eigenplaces": {},
+}
 # whose features a matcher takes, and of how many numbers; others take any
 FEATURES = {"superglue": ("superpoint", 256), "lighterglue": ("xfeat", 64), "lightglue": ("aliked", 128)}
 # R2D2's training lets peaks be anywhere beside what they are of, and its weights put them 0.4 px further left than in a mirror
@@ -252,9 +259,11 @@ def test_matcher_pairs_each_feature_once_and_finds_copies(name: str, untrained: 
 
 
 @pytest.mark.parametrize("name", plugins("encoder"))
-def test_encoder_gives_unit_vectors_that_tell_images_apart(name: str, image: NDArray[np.uint8]) -> None:
-    encoder = make("encoder", name)
-    assert isinstance(encoder, Encoder)
+def test_encoder_gives_unit_vectors_that_tell_images_apart(
+    name: str, image: NDArray[np.uint8], untrained: Callable[[str], dict[str, Any]]
+) -> None:
+    encoder = make("encoder", name, **untrained(name))
+    assert isinstance(encoder, Encoder) and (encoder.needs_image or encoder.needs_features) and encoder.batch_size >= 1
     sift = registry.create("extractor", {"name": "sift"})
     other = frame(np.ascontiguousarray(np.roll(image[:, ::-1], 40, axis=0)[..., ::-1] // 2))
     noise = frame(np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8))
@@ -264,11 +273,29 @@ def test_encoder_gives_unit_vectors_that_tell_images_apart(name: str, image: NDA
     state = encoder.fit(features)
     first, _, far, near = (encoder.encode(f, x).vector for f, x in zip(all_frames, features, strict=True))
     assert first @ near > first @ far + 0.1
-    again = make("encoder", name)
+    again = make("encoder", name, **untrained(name))
     again.restore(state)
     np.testing.assert_array_equal(again.encode(all_frames[0], features[0]).vector, first)
     empty = encoder.encode(all_frames[0], features[0].select(slice(0, 0)))
     assert abs(np.linalg.norm(empty.vector) - 1.0) < 1e-4
+
+
+@pytest.mark.parametrize("name", plugins("encoder"))
+def test_encoder_gives_for_several_what_it_gives_for_each(
+    name: str, image: NDArray[np.uint8], untrained: Callable[[str], dict[str, Any]]
+) -> None:
+    """Of different sizes, whatever they show; without what it does not need."""
+    encoder = make("encoder", name, **untrained(name))
+    sift = registry.create("extractor", {"name": "sift"})
+    small = np.ascontiguousarray(image[:64, :80])
+    frames = [frame(one) for one in (small, image[:100, :120].copy(), *odd_images().values(), small[::-1].copy(), image[:9, :40].copy())]
+    features = [sift.extract(f) for f in frames]
+    encoder.fit([sift.extract(frame(image)), *features])
+    together = encoder.encode_many(frames if encoder.needs_image else None, features if encoder.needs_features else None)
+    alone = [encoder.encode(f if encoder.needs_image else None, x) for f, x in zip(frames, features, strict=True)]
+    assert {one.encoder for one in together} == {name} and encoder.encode_many([], []) == []
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one.vector, other.vector, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", plugins("reranker"))

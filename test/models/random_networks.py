@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ros2_loc.models.cosplace import CosPlace
 from ros2_loc.models.d2net import D2Net
 from ros2_loc.models.delg import Delg
 from ros2_loc.models.superglue import SuperGlue
@@ -62,8 +63,44 @@ def delg() -> Delg:
     return _make_symmetric(Delg(Delg.Config(local="autoencoder", local_dimension=128)))
 
 
+def cosplace() -> CosPlace:
+    """Of the first two stages of ResNet-18, so that it is quick."""
+    network = CosPlace(CosPlace.Config("resnet18", 64, truncate=2)).eval()
+    tell_apart(network.fc, network.pooled(network.features(pictures())))
+    return network.train()
+
+
+def pictures(count: int = 16, height: int = 64, width: int = 96) -> Tensor:
+    """(count, 3, height, width), normalized as if of ImageNet: noise of several sizes, contrasts and colours."""
+    coarse = [nn.functional.interpolate(torch.rand(count, 3, 64 // cell, 96 // cell), (height, width)) for cell in (2, 4, 16, 32)]
+    contrast, colour = 1.0 + torch.rand(count, 1, 1, 1), torch.randn(count, 3, 1, 1)
+    return contrast * (torch.stack(coarse).sum(dim=0) - 2.0) + 0.5 * colour
+
+
+def tell_apart(layer: nn.Linear, inputs: Tensor) -> None:
+    """Make a random last layer tell images apart, as trained ones do: their common part goes, what differs is spread.
+
+    Args:
+        layer: of the network's descriptor.
+        inputs: (N, C) what it gets of N images.
+    """
+    mean = inputs.mean(dim=0)
+    _, sigmas, directions = torch.linalg.svd(inputs - mean, full_matrices=False)
+    kept = min(8, len(inputs) - 1)
+    turn = torch.linalg.qr(torch.randn(layer.out_features, kept))[0]
+    layer.weight.copy_(turn @ (directions[:kept] / sigmas[:kept, None]))
+    layer.bias.copy_(-layer.weight @ mean)
+
+
 # names of plugins
-NETWORKS: dict[str, Callable[[], nn.Module]] = {"superpoint": superpoint, "superglue": superglue, "d2net": d2net, "delg": delg}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "superpoint": superpoint,
+    "superglue": superglue,
+    "d2net": d2net,
+    "delg": delg,
+    "cosplace": cosplace,
+    "eigenplaces": cosplace,
+}
 
 
 def write(name: str, folder: Path) -> Path:
