@@ -38,13 +38,14 @@ NETWORKS = {
     "d2net": "ros2_loc.models.d2net:D2Net",
     "delg": "ros2_loc.models.delg:Delg",
     "cvnet": "ros2_loc.models.cvnet:CvNet",
+    "rrt": "ros2_loc.models.rrt:Rrt",
     "netvlad": "ros2_loc.models.patch_netvlad:NetVlad",
     "superglue": "ros2_loc.models.superglue:SuperGlue",
     "superpoint": "ros2_loc.models.superpoint:SuperPoint",
     "transvpr": "ros2_loc.models.transvpr:TransVpr",
 }
 # where checkpoints of others keep their state_dict among other things
-WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net", "params")
+WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net", "params", "state")
 
 
 def save_model(path: str | Path, network: nn.Module, metadata: Mapping[str, Any]) -> None:

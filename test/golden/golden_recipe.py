@@ -64,9 +64,9 @@ def _numbers(key: str, shape: list[int], overrides: Mapping[str, str], seed: int
 
 
 def _each(patterns: str) -> list[str]:
-    """The patterns of "a.{b,c} and d"."""
+    """The patterns of "a.{b,c} and d / e"."""
     found = []
-    for pattern in patterns.split(" and "):
+    for pattern in re.split(" and | / ", patterns):
         before, brace, rest = pattern.partition("{")
         inside, _, after = rest.partition("}")
         found += [before + choice + after for choice in inside.split(",")] if brace else [pattern]

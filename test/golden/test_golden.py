@@ -11,6 +11,7 @@ import golden_d2net
 import golden_delg
 import golden_hrnet
 import golden_r2d2
+import golden_rrt
 import golden_superglue
 import pytest
 from golden_recipe import BAR
@@ -23,6 +24,7 @@ COMPARE = {
     "delg": golden_delg.compare_all,
     "hrnet": golden_hrnet.compare_all,
     "r2d2": golden_r2d2.compare_all,
+    "rrt": golden_rrt.compare_all,
     "superglue": golden_superglue.compare_all,
 }
 
