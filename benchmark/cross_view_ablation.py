@@ -16,9 +16,9 @@ from typing import Any
 from ros2_loc.config import build, read_yaml, share_folder
 from ros2_loc.errors import Ros2LocError
 from ros2_loc.models.safa import Safa
-from ros2_loc.training.recipes import CvlnetRecipe, load_recipe
+from ros2_loc.training.recipes import RECIPE, CvlnetRecipe, load_recipe
 from ros2_loc.training.towns import Towns
-from ros2_loc.training.train_cvlnet import RECIPE, train_cvlnet
+from ros2_loc.training.train_cvlnet import train_cvlnet
 from ros2_loc.training.train_safa import train_safa
 
 

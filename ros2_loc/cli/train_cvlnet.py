@@ -39,12 +39,13 @@ def add_arguments(cvlnet: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, and say where the weights are; on Ctrl-C, how to go on."""
     source = _source(arguments)
-    from ros2_loc.training.recipes import load_recipe
-    from ros2_loc.training.train_cvlnet import resumed_recipe, train_cvlnet
+    from ros2_loc.training.recipes import CvlnetRecipe, load_recipe
+    from ros2_loc.training.runs import resumed
+    from ros2_loc.training.train_cvlnet import train_cvlnet
 
     check_recipe(arguments)
     recipe = (
-        resumed_recipe(arguments.out, arguments.overrides)
+        resumed(CvlnetRecipe, arguments.out, arguments.overrides)
         if arguments.resume
         else load_recipe(arguments.recipe or "small", arguments.overrides)
     )

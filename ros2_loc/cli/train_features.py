@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _recipe(arguments: argparse.Namespace) -> FeatureRecipe:
     from ros2_loc.training.recipes import ContextR2d2Recipe, R2d2Recipe, load_recipe_of
-    from ros2_loc.training.train_r2d2 import resumed
+    from ros2_loc.training.runs import resumed
 
     given = [("begin_with", arguments.begin_with), ("semantic", getattr(arguments, "semantic", None))]
     changes = [*(f"{key}={value}" for key, value in given if value), *arguments.overrides]

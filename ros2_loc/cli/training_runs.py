@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ros2_loc.cli.arguments import Parser
 
 if TYPE_CHECKING:
-    from ros2_loc.training.train_cvlnet import Trained
+    from ros2_loc.training.runs import Trained
 
 
 def add_common(parser: Parser) -> None:

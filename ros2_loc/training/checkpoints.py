@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ros2_loc.errors import DataError
 from ros2_loc.io.files import atomic_path, require_file
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass

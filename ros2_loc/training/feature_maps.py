@@ -68,9 +68,28 @@ def map_pairs(folder: Path, images: Path, held_out: float) -> PairData:
         DataError: no map, or images that are not the map's.
     """
     sparse_map = SparseMap.load(folder)
-    load = _loader(images, [place.name for place in sparse_map.places])
+    load = image_loader(images, [place.name for place in sparse_map.places])
     train, kept = split_at_the_end(sparse_map.places, held_out)
     return PairData(MapPairs(train, load), [partial(load, place.name) for place in kept])
+
+
+def image_loader(images: Path, names: Sequence[str]) -> Callable[[str], RGB]:
+    """Reads images of a map by their names.
+
+    Args:
+        images: folder with images of these names, or the recording that the map was built from.
+
+    Raises:
+        DataError: an image is not there.
+    """
+    if images.is_dir() and all((images / name).is_file() for name in names):
+        return lambda name: read_image(images / name)
+    sequence = open_sequence(images)
+    at = {name: i for i, name in enumerate(sequence.names)}
+    missing = next((name for name in names if name not in at), None)
+    if missing is not None:
+        raise DataError(f"{images}: has no image {missing}, which the map has; give the recording that the map was built from")
+    return lambda name: sequence.image(at[name])
 
 
 def filled(first_px: Points, second_px: Points, size: tuple[int, int]) -> tuple[Points, NDArray[np.bool_]]:
@@ -134,14 +153,3 @@ def _common(places: tuple[Place, ...]) -> list[tuple[int, int]]:
     seen = scipy.sparse.coo_matrix((np.ones(len(rows), np.int32), (rows, columns))).tocsr()
     together = scipy.sparse.triu(seen @ seen.T, k=1).tocoo()
     return sorted((int(i), int(j)) for i, j, n in zip(together.row, together.col, together.data, strict=True) if n >= _MIN_COMMON)
-
-
-def _loader(images: Path, names: Sequence[str]) -> Callable[[str], RGB]:
-    if images.is_dir() and all((images / name).is_file() for name in names):
-        return lambda name: read_image(images / name)
-    sequence = open_sequence(images)
-    at = {name: i for i, name in enumerate(sequence.names)}
-    missing = next((name for name in names if name not in at), None)
-    if missing is not None:
-        raise DataError(f"{images}: has no image {missing}, which the map has; give the recording that the map was built from")
-    return lambda name: sequence.image(at[name])

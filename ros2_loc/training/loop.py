@@ -1,6 +1,8 @@
 """One loop for every network: steps, schedule, mixed precision, several processes, validation, checkpoints, exact resume.
 
 What is trained is an `objective`: a module whose forward takes a batch and returns named scalar losses, of which "loss" is minimized.
+It may have `rates`, factors on the learning rate by the beginning of parameters' names, and `leaves_out`, True where a step does not use
+all parameters.
 A batch is a function of its number alone, so a training that was interrupted goes on with the batches it would have had.
 """
 
@@ -11,7 +13,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -154,7 +156,7 @@ class TrainingLoop:
 
     def _step(self, module: nn.Module, batch: Batch) -> dict[str, float]:
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, self.done.step, self.total_steps)
+            group["lr"] = group["rate"] * learning_rate(self.config, self.done.step, self.total_steps)
         device = torch.device(self.group.device)
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         with torch.autocast(device.type, self._precision, enabled=self._precision != torch.float32):
@@ -252,11 +254,16 @@ def learning_rate(config: TrainingLoop.Config, step: int, total_steps: int) -> f
 
 
 def _optimizer(config: TrainingLoop.Config, objective: nn.Module) -> torch.optim.Optimizer:
-    trained = [p for p in objective.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    rates: Mapping[str, float] = getattr(objective, "rates", {})
+    trained: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            rate = next((rate for beginning, rate in rates.items() if name.startswith(beginning)), 1.0)
+            trained.setdefault(rate, []).append(parameter)
+    groups: list[dict[str, Any]] = []
+    for rate, parameters in trained.items():
+        groups.append({"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay, "rate": rate})
+        groups.append({"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "rate": rate})
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.learning_rate)
 

@@ -36,7 +36,11 @@ class Processes:
         if self.size == 1:
             return module
         on_gpu = self.device.startswith("cuda")
-        return DistributedDataParallel(module, device_ids=[torch.device(self.device)] if on_gpu else None)
+        return DistributedDataParallel(
+            module,
+            device_ids=[torch.device(self.device)] if on_gpu else None,
+            find_unused_parameters=bool(getattr(module, "leaves_out", False)),  # costs a walk through the graph
+        )
 
     def any(self, here: bool) -> bool:
         """Whether it is so in any of the processes."""

@@ -26,6 +26,8 @@ from ros2_loc.training.feature_warps import Warp
 from ros2_loc.training.loop import TrainingLoop
 from ros2_loc.training.towns import Towns
 
+RECIPE = "recipe.yaml"  # beside the weights
+
 
 @dataclass(frozen=True)
 class CvlnetRecipe:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -18,27 +17,18 @@ from ros2_loc.training.cross_view_batches import CrossViewBatches
 from ros2_loc.training.cross_view_objective import CrossViewObjective
 from ros2_loc.training.cross_view_validation import CrossViewValidation
 from ros2_loc.training.drives import CachedDrive, Progress
-from ros2_loc.training.loop import CHECKPOINT, TrainingLoop
+from ros2_loc.training.loop import TrainingLoop
 from ros2_loc.training.processes import Processes, processes
-from ros2_loc.training.recipes import CvlnetRecipe, load_recipe, save_recipe
+from ros2_loc.training.recipes import RECIPE, CvlnetRecipe, save_recipe
+from ros2_loc.training.runs import Trained, has_begun
 
-WEIGHTS, RECIPE = "cvlnet.safetensors", "recipe.yaml"
+WEIGHTS = "cvlnet.safetensors"
 
 
 class DriveSource(Protocol):
     """Towns, lists of KITTI-CVL, recordings."""
 
     def drives(self, workers: int = 1, progress: Progress | None = None) -> tuple[list[CachedDrive], list[CachedDrive]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """What came out: the weight file of the best epoch, the step and the validated number that made it the best."""
-
-    weights: Path
-    best_step: int
-    monitor: str
-    best: float
 
 
 def train_cvlnet(
@@ -55,7 +45,7 @@ def train_cvlnet(
     """Train to the end and write `cvlnet.safetensors` whenever validation is better than ever.
 
     Args:
-        recipe: what to train and how; with `resume`, that of `resumed_recipe`.
+        recipe: what to train and how; with `resume`, that of `runs.resumed`.
         source: gives the drives that fit the recipe's network.
         folder: beside the weights it holds the recipe, the last checkpoint, the history, and TensorBoard's files.
         source_name: goes into the header of the weights.
@@ -66,9 +56,7 @@ def train_cvlnet(
         KeyboardInterrupt: Ctrl-C, with a checkpoint to resume from.
         Ros2LocError: anything else, in one line.
     """
-    begun = (folder / CHECKPOINT).exists() or (folder / WEIGHTS).exists()
-    if begun and not resume:
-        raise ConfigError(f"{folder}: holds a training already: go on with --resume, or choose another --out")
+    begun = has_begun(folder, WEIGHTS, resume)
     with processes(device) as group:
         given = source(recipe)
         if group.is_first:
@@ -80,20 +68,6 @@ def train_cvlnet(
             loop.resume()
         done = loop.run()
     return Trained(folder / WEIGHTS, done.best_step, recipe.loop.monitor, done.best)
-
-
-def resumed_recipe(folder: Path, overrides: list[str]) -> CvlnetRecipe:
-    """The recipe of a training that was begun, for instance with `loop.epochs=60` to train longer.
-
-    Raises:
-        ConfigError: no training there, or an override that would make it another one.
-    """
-    if not (folder / RECIPE).is_file():
-        raise ConfigError(f"{folder}: holds no training to resume (no {RECIPE}); leave --resume out")
-    before, after = load_recipe(folder / RECIPE), load_recipe(folder / RECIPE, overrides)
-    if (before.network, before.loop.steps_per_epoch, before.loop.seed) != (after.network, after.loop.steps_per_epoch, after.loop.seed):
-        raise ConfigError("network, loop.steps_per_epoch and loop.seed can't change in the middle of a training; begin another one")
-    return after
 
 
 def drives_of(source: DriveSource, group: Processes, workers: int, show: bool) -> tuple[list[CachedDrive], list[CachedDrive]]:

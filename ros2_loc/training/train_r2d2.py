@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
@@ -17,12 +16,10 @@ from ros2_loc.models.weights import load_strictly, save_model, tensors_of
 from ros2_loc.training.feature_objective import FeatureObjective
 from ros2_loc.training.feature_pairs import FeaturePairs, Loader, PairData
 from ros2_loc.training.feature_validation import FeatureValidation
-from ros2_loc.training.loop import CHECKPOINT, TrainingLoop
-from ros2_loc.training.processes import Processes, processes
-from ros2_loc.training.recipes import ContextR2d2Recipe, FeatureRecipe, R2d2Recipe, load_recipe_of, save_recipe
-from ros2_loc.training.train_cvlnet import RECIPE, Trained
-
-FR = TypeVar("FR", R2d2Recipe, ContextR2d2Recipe)
+from ros2_loc.training.loop import TrainingLoop
+from ros2_loc.training.processes import processes
+from ros2_loc.training.recipes import RECIPE, ContextR2d2Recipe, FeatureRecipe, R2d2Recipe, save_recipe
+from ros2_loc.training.runs import Trained, first_then_all, has_begun
 
 
 def weights_file(recipe: FeatureRecipe | type[FeatureRecipe]) -> str:
@@ -56,12 +53,10 @@ def train_features(
         Ros2LocError: anything else, in one line.
     """
     weights = folder / weights_file(recipe)
-    begun = (folder / CHECKPOINT).exists() or weights.exists()
-    if begun and not resume:
-        raise ConfigError(f"{folder}: holds a training already: go on with --resume, or choose another --out")
+    begun = has_begun(folder, weights.name, resume)
     with processes(device) as group:
         network = random(recipe) if begun else start(recipe)
-        data = _given(source, group)
+        data = first_then_all(source, group)
         if group.is_first:
             save_recipe(recipe, folder / RECIPE)
         validation = FeatureValidation(recipe.validation, validate_on or data.held_out)
@@ -84,20 +79,6 @@ def train_features(
             loop.resume()
         done = loop.run()
     return Trained(weights, done.best_step, recipe.loop.monitor, done.best)
-
-
-def resumed(schema: type[FR], folder: Path, overrides: Sequence[str]) -> FR:
-    """The recipe of a training that was begun, for instance with `loop.epochs=60` to train longer.
-
-    Raises:
-        ConfigError: no training of this network there, or an override that would make it another one.
-    """
-    if not (folder / RECIPE).is_file():
-        raise ConfigError(f"{folder}: holds no training to resume (no {RECIPE}); leave --resume out")
-    before, after = (load_recipe_of(schema, folder / RECIPE, changes) for changes in ((), overrides))
-    if (before.network, before.loop.steps_per_epoch, before.loop.seed) != (after.network, after.loop.steps_per_epoch, after.loop.seed):
-        raise ConfigError("network, loop.steps_per_epoch and loop.seed can't change in the middle of a training; begin another one")
-    return after
 
 
 def random(recipe: FeatureRecipe) -> R2D2 | ContextR2D2:
@@ -126,13 +107,3 @@ def start(recipe: FeatureRecipe) -> R2D2 | ContextR2D2:
         )
     start_from(network, recipe.begin_with, recipe.semantic)  # type: ignore[arg-type]
     return network
-
-
-def _given(source: Callable[[], PairData], group: Processes) -> PairData:
-    """One process renders what is lacking while the others wait."""
-    if not group.is_first:
-        group.wait()
-        return source()
-    data = source()
-    group.wait()
-    return data

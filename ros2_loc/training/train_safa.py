@@ -20,8 +20,9 @@ from ros2_loc.training.cross_view_objective import CrossViewObjective
 from ros2_loc.training.cross_view_validation import CrossViewValidation
 from ros2_loc.training.loop import TrainingLoop
 from ros2_loc.training.processes import processes
-from ros2_loc.training.recipes import CvlnetRecipe, save_recipe
-from ros2_loc.training.train_cvlnet import RECIPE, DriveSource, Trained, drives_of
+from ros2_loc.training.recipes import RECIPE, CvlnetRecipe, save_recipe
+from ros2_loc.training.runs import Trained
+from ros2_loc.training.train_cvlnet import DriveSource, drives_of
 
 WEIGHTS = "safa.safetensors"
 

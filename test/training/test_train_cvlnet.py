@@ -21,7 +21,8 @@ from ros2_loc.training.cross_view_validation import CrossViewValidation
 from ros2_loc.training.drives import CachedDrive
 from ros2_loc.training.loop import TrainingLoop
 from ros2_loc.training.recipes import CvlnetRecipe, load_recipe, save_recipe
-from ros2_loc.training.train_cvlnet import resumed_recipe, train_cvlnet
+from ros2_loc.training.runs import resumed
+from ros2_loc.training.train_cvlnet import train_cvlnet
 
 sys.path.insert(0, str(Path(__file__).parent))
 from flat_world import IMAGE_PX
@@ -71,15 +72,15 @@ def test_training_longer_goes_on_with_the_stored_recipe(train: Callable, tmp_pat
     train(TINY, tmp_path)
     with pytest.raises(ConfigError, match="go on with --resume"):
         train(TINY, tmp_path)
-    longer = resumed_recipe(tmp_path, ["loop.epochs=3"])
+    longer = resumed(CvlnetRecipe, tmp_path, ["loop.epochs=3"])
     assert longer == replace(TINY, loop=replace(TINY.loop, epochs=3))
     train(longer, tmp_path, resume=True)
     epochs = json.loads((tmp_path / "history.json").read_text())["epochs"]
     assert [e["step"] for e in epochs] == [3, 6, 9]
     with pytest.raises(ConfigError, match="can't change"):
-        resumed_recipe(tmp_path, ["network.channels=4"])
+        resumed(CvlnetRecipe, tmp_path, ["network.channels=4"])
     with pytest.raises(ConfigError, match="holds no training"):
-        resumed_recipe(tmp_path / "other", [])
+        resumed(CvlnetRecipe, tmp_path / "other", [])
 
 
 def test_a_training_goes_on_from_given_weights(train: Callable, tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_training_stopped_before_its_first_step_can_be_resumed(train: Callable
 
     with pytest.raises(KeyboardInterrupt):
         train_cvlnet(TINY, interrupted, tmp_path, device="cpu")
-    short = resumed_recipe(tmp_path, ["loop.epochs=1"])
+    short = resumed(CvlnetRecipe, tmp_path, ["loop.epochs=1"])
     assert train(short, tmp_path, resume=True).best_step == 3
 
 

@@ -27,7 +27,8 @@ from ros2_loc.training.feature_validation import FeatureValidation, Keypoints, b
 from ros2_loc.training.feature_warps import Warp, WarpedPairs, pixel_centres
 from ros2_loc.training.loop import TrainingLoop
 from ros2_loc.training.recipes import ContextR2d2Recipe, FeatureRecipe, R2d2Recipe, load_recipe_of, save_recipe
-from ros2_loc.training.train_r2d2 import resumed, start, train_features
+from ros2_loc.training.runs import resumed
+from ros2_loc.training.train_r2d2 import start, train_features
 
 SAMPLES = FeaturePairs.Config(batch_size=2, crop_px=48)
 SHARED = {

@@ -1,0 +1,55 @@
+"""Recipes of place recognition: the retriever and the re-rankers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ros2_loc.errors import ConfigError
+from ros2_loc.models.cosplace import CosPlace
+from ros2_loc.training.loop import TrainingLoop
+from ros2_loc.training.place_batches import PlaceBatches
+from ros2_loc.training.place_classes import PlaceClasses
+from ros2_loc.training.place_objective import CosPlaceObjective
+from ros2_loc.training.place_towns import PlaceTowns
+from ros2_loc.training.place_validation import PlaceValidation
+
+
+@dataclass(frozen=True)
+class CosPlaceRecipe:
+    """The sections of config/training/cosplace_*.yaml.
+
+    Attributes:
+        towns: of synthetic places only.
+        held_out: share of the images that is kept for validation where no others are given for it.
+        frozen: so many of the backbone's layers, counted as its children, don't learn (CosPlace: 6 of a ResNet's 8).
+        begin_with: name or file of weights of the same network, this project's or its authors'; "" begins with `trunk`.
+        trunk: file of torchvision's ImageNet weights of the backbone; "" begins with random ones.
+        licence: of the weights that come out: say what the images allow.
+    """
+
+    name: ClassVar[str] = "cosplace"
+
+    network: CosPlace.Config = field(default_factory=CosPlace.Config)
+    classes: PlaceClasses.Config = field(default_factory=PlaceClasses.Config)
+    samples: PlaceBatches.Config = field(default_factory=PlaceBatches.Config)
+    losses: CosPlaceObjective.Config = field(default_factory=CosPlaceObjective.Config)
+    validation: PlaceValidation.Config = field(default_factory=PlaceValidation.Config)
+    loop: TrainingLoop.Config = field(default_factory=TrainingLoop.Config)
+    towns: PlaceTowns.Config = field(default_factory=PlaceTowns.Config)
+    held_out: float = 0.2
+    frozen: int = 0
+    begin_with: str = ""
+    trunk: str = ""
+    licence: str = "that of the training images"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.held_out < 1 or self.frozen < 0:
+            raise ConfigError(f"held_out {self.held_out}: is a share, between 0 and 1; frozen {self.frozen}: counts layers")
+        if self.begin_with and self.trunk:
+            raise ConfigError("begin_with and trunk: give one of them; the weights of a network hold its trunk")
+        if self.frozen and not (self.begin_with or self.trunk):
+            raise ConfigError(
+                f"the first {self.frozen} layers are frozen and have no weights: give --trunk FILE (torchvision's ImageNet weights of "
+                f"{self.network.backbone}) or --begin-with, or let them learn with --set frozen=0"
+            )
