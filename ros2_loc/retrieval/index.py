@@ -216,7 +216,7 @@ class PlaceIndex:
             raise DataError(f"the query was described by {query.encoder!r}, the map by {self.encoder!r}: use the map's encoder")
         if query.vector.shape != (self.dimension,):
             raise DataError(
-                f"a descriptor of {len(query.vector)} numbers ({query.encoder}) does not fit a map of {self.dimension}: use the map's encoder"
+                f"a descriptor of {len(query.vector)} numbers ({query.encoder}) does not fit the map's {self.dimension}: use its encoder"
             )
 
     def _require_writable(self) -> None:
