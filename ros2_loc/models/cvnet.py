@@ -104,6 +104,7 @@ class CorrelationVerifier(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        # takes correlations as of `correlations`: over the query's plane those of the place with it, over the place's those of the query
         self.first = CenterPivot(len(AREAS) ** 2, width, kernel=5, stride=2)
         sizes = [(width * inputs, width * outputs, stride) for inputs, outputs, stride in _LAYER_SIZES]
         self.layers = nn.Sequential(*(CenterPivot(inputs, outputs, 3, stride) for inputs, outputs, stride in sizes))
@@ -117,7 +118,7 @@ class CorrelationVerifier(nn.Module):
         """The first layer of the correlations, of which half are never needed and never made: (B, h / 2, w / 2, h' / 2, w' / 2, width)."""
         step = self.first.stride
         return self.first.joined(
-            correlations(query, places[..., ::step, ::step], swapped=True), correlations(query[..., ::step, ::step], places)
+            correlations(places[..., ::step, ::step], query), correlations(query[..., ::step, ::step], places)
         )
 
 
@@ -140,9 +141,9 @@ class CenterPivot(nn.Module):
 
     def joined(self, of_places: Tensor, of_query: Tensor) -> Tensor:
         """`forward` of what the stride leaves to each: (B, h' / stride, w' / stride, h, w, C), (B, h / stride, w / stride, h', w', C)."""
-        x = _swapped(_convolved(self.over_query, of_places)) + _convolved(self.over_place, of_query)
+        x = _convolved(self.over_place, of_query) + _swapped(_convolved(self.over_query, of_places))
         normalized = self.norm(x.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2))
-        return functional.relu(normalized).permute(0, 2, 3, 1).reshape(x.shape)
+        return functional.relu(normalized, inplace=True).permute(0, 2, 3, 1).reshape(x.shape)
 
 
 def resized(maps: Maps) -> Tensor:
@@ -155,22 +156,23 @@ def resized(maps: Maps) -> Tensor:
     return torch.stack([*smaller, maps[-1]], dim=1)
 
 
-def correlations(query: Tensor, places: Tensor, swapped: bool = False) -> Tensor:
+def correlations(first: Tensor, second: Tensor) -> Tensor:
     """Cosines of all cells of one image with all of the other, between all scales, those below zero as zero (equation 4 there).
 
     Args:
-        query: (B, 3, C, h, w), or (1, 3, C, h, w) for all places, as of `resized`.
-        places: (B, 3, C, h', w').
-        swapped: the places' plane comes first.
+        first, second: (B, 3, C, h, w) and (B, 3, C, h', w') as of `resized`; where one has B = 1, it is for all of the other.
 
     Returns:
-        (B, h, w, h', w', 9) or, swapped, (B, h', w', h, w, 9); the query's scale is the slower of the nine.
+        (B, h, w, h', w', 9), the first's scale is the slower of the nine. In memory, the nine lie together.
     """
-    rows, columns = (places, query) if swapped else (query, places)
-    scales, channels, (height, width) = rows.shape[1], rows.shape[2], columns.shape[3:]
-    cosines = rows.permute(0, 3, 4, 1, 2).reshape(len(rows), -1, channels) @ columns.transpose(1, 2).reshape(len(columns), channels, -1)
-    cells = functional.relu(cosines).reshape(len(cosines), *rows.shape[3:], scales, scales, height, width)
-    return cells.permute(0, 1, 2, 5, 6, 4, 3).flatten(5) if swapped else cells.permute(0, 1, 2, 5, 6, 3, 4).flatten(5)
+    rows = first.permute(0, 3, 4, 1, 2).flatten(1, 3)
+    columns = second.transpose(1, 2).flatten(2)
+    count = max(len(rows), len(columns))
+    # one product where one image is for all
+    cosines = rows.flatten(0, 1) @ columns[0] if len(columns) == 1 else rows @ columns
+    cells = functional.relu(cosines, inplace=True).reshape(-1, len(AREAS) ** 2, *second.shape[3:])
+    cells = cells.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+    return cells.unflatten(0, (count, *first.shape[3:]))
 
 
 def random(config: CvNet.Config, seed: int) -> CvNet:
@@ -181,7 +183,8 @@ def random(config: CvNet.Config, seed: int) -> CvNet:
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' state_dict with the names of `CvNet`.
+    """The authors' state_dict with the names of `CvNet`; of the nine correlations that the first layer convolves over the query's plane,
+    the place's scale is the slower one here.
 
     Raises:
         DataError: a name that is not theirs.
@@ -194,7 +197,8 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         stem, _, last = key.rpartition(".")
         if stem not in _NAMES:
             raise DataError(f"{key}: is no weight of CVNet's authors; give a checkpoint of theirs with its model_state")
-        result[f"{_NAMES[stem]}.{last}"] = value
+        name = f"{_NAMES[stem]}.{last}"
+        result[name] = _places_first(value) if name == "verifier.first.over_query.weight" else value
     return result
 
 
@@ -239,6 +243,11 @@ def _names() -> dict[str, str]:
 
 
 _NAMES = _names()
+
+
+def _places_first(weight: Tensor) -> Tensor:
+    """(O, 9, k, k), the query's scale slower -> the place's slower."""
+    return weight.unflatten(1, (len(AREAS), -1)).transpose(1, 2).flatten(1, 2).contiguous()
 
 
 def _swapped(x: Tensor) -> Tensor:
