@@ -14,8 +14,8 @@ def test_every_place_has_its_tile_and_the_one_of_the_pose_a_green_frame(count: i
     query = np.full((100, 300, 3), 90, dtype=np.uint8)
     places = [PlaceView(np.full((40, 160, 3), 100 + i, dtype=np.uint8), f"place {i}", i == 1) for i in range(count)]
     picture = draw_places(query, places, "query")
-    shown = {int(value) for value in np.unique(picture[..., 0]) if 100 <= value < 100 + count and (picture == value).all(axis=2).sum() > 2000}
-    assert shown == {100 + i for i in range(count)}
+    for i in range(count):
+        assert (picture == 100 + i).all(axis=2).sum() > 2000
     assert (picture == 90).all(axis=2).sum() > 20_000
     assert (picture == AMBER).all(axis=2).any()
     assert (picture == GREEN).all(axis=2).any() == (count > 1)
