@@ -183,6 +183,32 @@ def _verlab(file: str, network: str, size_mb: float, preprocessing: str, mirrors
     )
 
 
+def _patch_netvlad(places: str, num_pcs: int, size_mb: float) -> WeightFile:
+    return WeightFile(
+        published=f"{places}_WPCA{num_pcs}.pth.tar",
+        source="https://github.com/QVPR/Patch-NetVLAD",
+        licence="MIT; trained on images for research only",
+        commercial=False,
+        size_mb=size_mb,
+        preprocessing=f"640x480 px, {_IMAGENET}",
+        loader="ros2_loc.models.patch_netvlad:load_published",
+        used_by=("patch_netvlad", "netvlad"),
+    )
+
+
+def _transvpr(places: str) -> WeightFile:
+    return WeightFile(
+        published=f"TransVPR_{places}.pth",
+        source="https://github.com/RuotongWANG/TransVPR-model-implementation",
+        licence="that of the repository: read its LICENSE; trained on images for research only",
+        commercial=False,
+        size_mb=21.6,
+        preprocessing=f"640x480 px, {_IMAGENET}",
+        loader="ros2_loc.models.transvpr:load_published",
+        used_by=("transvpr",),
+    )
+
+
 TABLE: dict[str, WeightFile] = {
     "small": WeightFile(
         file="cvlnet_small.safetensors",
@@ -234,6 +260,26 @@ TABLE: dict[str, WeightFile] = {
     "eigenplaces_resnet50_2048": _places("eigenplaces", "ResNet50", 2048, 111.0),
     "eigenplaces_resnet101_2048": _places("eigenplaces", "ResNet101", 2048, 187.2),
     "eigenplaces_vgg16_512": _places("eigenplaces", "VGG16", 512, 59.9),
+    "patchnetvlad_mapillary_128": _patch_netvlad("mapillary", 128, 63.1),
+    "patchnetvlad_mapillary_512": _patch_netvlad("mapillary", 512, 75.7),
+    "patchnetvlad_mapillary_4096": _patch_netvlad("mapillary", 4096, 193.2),
+    "patchnetvlad_pittsburgh_128": _patch_netvlad("pittsburgh", 128, 63.1),
+    "patchnetvlad_pittsburgh_512": _patch_netvlad("pittsburgh", 512, 75.7),
+    "patchnetvlad_pittsburgh_4096": _patch_netvlad("pittsburgh", 4096, 193.2),
+    "transvpr_msls": _transvpr("MSLS"),
+    "transvpr_pitts30k": _transvpr("Pitts30k"),
+    "loftr_outdoor": WeightFile(
+        published="loftr_outdoor.ckpt",
+        url=f"{_KORNIA}loftr/resolve/main/loftr_outdoor.ckpt",
+        mirrors=("https://cmp.felk.cvut.cz/~mishkdmy/models/loftr_outdoor.ckpt",),
+        source="https://github.com/zju3dv/LoFTR (outdoor_ds.ckpt), as kornia publishes it",
+        licence="Apache-2.0",
+        commercial=True,
+        size_mb=46.3,
+        preprocessing="gray in 0..1, width and height multiples of 8",
+        loader="ros2_loc.models.loftr:load_published",
+        used_by=("loftr",),
+    ),
     "hrnet_w48_cityscapes": WeightFile(
         published="hrnet_w48_cityscapes_cls19_1024x2048_trainset.pth",
         source="https://github.com/HRNet/HRNet-Semantic-Segmentation (a OneDrive folder linked there)",

@@ -40,6 +40,7 @@ NETWORKS = {
     "cvnet": "ros2_loc.models.cvnet:CvNet",
     "rrt": "ros2_loc.models.rrt:Rrt",
     "netvlad": "ros2_loc.models.patch_netvlad:NetVlad",
+    "loftr": "ros2_loc.models.loftr:LoFTR",
     "superglue": "ros2_loc.models.superglue:SuperGlue",
     "superpoint": "ros2_loc.models.superpoint:SuperPoint",
     "transvpr": "ros2_loc.models.transvpr:TransVpr",

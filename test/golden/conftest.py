@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-IMPLEMENTED = ("cosplace", "cvlnet", "cvnet", "d2net", "delg", "hrnet", "r2d2", "rrt", "superglue")
+IMPLEMENTED = ("cosplace", "cvlnet", "cvnet", "d2net", "delg", "hrnet", "loftr", "patchnetvlad", "r2d2", "rrt", "superglue", "transvpr")
 LINES = pytest.StashKey[list[str]]()
 _SEED = re.compile(r"golden_seed(\d+)\.npz")
 

@@ -10,9 +10,12 @@ import golden_cvnet
 import golden_d2net
 import golden_delg
 import golden_hrnet
+import golden_loftr
+import golden_patchnetvlad
 import golden_r2d2
 import golden_rrt
 import golden_superglue
+import golden_transvpr
 import pytest
 from golden_recipe import BAR
 
@@ -23,9 +26,12 @@ COMPARE = {
     "d2net": golden_d2net.compare_all,
     "delg": golden_delg.compare_all,
     "hrnet": golden_hrnet.compare_all,
+    "loftr": golden_loftr.compare_all,
+    "patchnetvlad": golden_patchnetvlad.compare_all,
     "r2d2": golden_r2d2.compare_all,
     "rrt": golden_rrt.compare_all,
     "superglue": golden_superglue.compare_all,
+    "transvpr": golden_transvpr.compare_all,
 }
 
 
