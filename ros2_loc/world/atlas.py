@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ros2_loc.world.canvas import Pane
+
 _LEVELS = 7
 _GUTTER_PX = 16
 _ALIGN_PX = 32
@@ -18,13 +20,14 @@ _MAX_SIDE_PX = 32000  # cv2.remap counts pixels in 16 bits
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Atlas:
-    """Mip pyramid: levels[k] is (H / 2^k, W / 2^k, 3) uint8 RGB."""
+    """Mip pyramid: levels[k] is (H / 2^k, W / 2^k, 3) uint8 RGB; panes (H / 2, W / 2) uint8 numbers of windows, 0 where there is none."""
 
     levels: tuple[NDArray[np.uint8], ...]
+    panes: NDArray[np.uint8]
 
     @staticmethod
-    def pack(pictures: Sequence[NDArray[np.uint8]]) -> tuple[Atlas, NDArray[np.float32]]:
-        """The atlas of these pictures, and the texel (x, y) where each one's upper left corner lies, (N, 2).
+    def pack(pictures: Sequence[NDArray[np.uint8]], panes: Sequence[Sequence[Pane]]) -> tuple[Atlas, NDArray[np.float32]]:
+        """The atlas of these pictures with their panes (px), and the texel (x, y) where each one's upper left corner lies, (N, 2).
 
         Each picture is surrounded by copies of its border so that coarse levels don't mix neighbours.
         """
@@ -37,7 +40,14 @@ class Atlas:
         for _ in range(_LEVELS - 1):
             h, w = levels[-1].shape[:2]
             levels.append(cv2.resize(levels[-1], (w // 2, h // 2), interpolation=cv2.INTER_AREA))
-        return Atlas(tuple(levels)), (np.array(corners) + _GUTTER_PX).astype(np.float32)
+        inner = np.array(corners) + _GUTTER_PX
+        return Atlas(tuple(levels), _numbered(panes, inner, (size[0] // 2, size[1] // 2))), inner.astype(np.float32)
+
+    def pane(self, uv: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """(N,) number of the window at texels (N, 2) of level 0, 0 where there is none."""
+        column, row = (uv * np.float32(0.5)).astype(np.int32).T
+        height, width = self.panes.shape
+        return self.panes[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
 
     def sample(self, uv: NDArray[np.float32], texels_per_px: NDArray[np.float32]) -> NDArray[np.float32]:
         """The mean of T bilinear samples of the mip level whose texels are nearest in size to the footprint.
@@ -75,6 +85,15 @@ def _shelves(shapes: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], 
     height = -(-(y + shelf) // 64) * 64
     assert max(width, height) < _MAX_SIDE_PX
     return [corners[i] for i in range(len(shapes))], (height, -(-width // 64) * 64)
+
+
+def _numbered(panes: Sequence[Sequence[Pane]], corners: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.uint8]:
+    sheet = np.zeros(size, np.uint8)
+    for inside, (x, y) in zip(panes, corners, strict=True):
+        for x0, y0, x1, y1, number in inside:
+            rows, columns = (slice(*(max(round(v / 2), 0) for v in ends)) for ends in ((y + y0, y + y1), (x + x0, x + x1)))
+            sheet[rows, columns] = number
+    return sheet
 
 
 def _bilinear(image: NDArray[np.uint8], uv: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -71,7 +71,8 @@ def _walls(builder: MeshBuilder, house: House, px_per_m: float, rng: np.random.G
         gabled = house.roof == ("side_gable" if side == "side" else "front_gable")
         height = house.ridge_m if gabled else eaves
         density = px_per_m * share[side]
-        texture = builder.picture(paint_wall(house, side, width, height, density, rng), density)
+        wall = paint_wall(house, side, width, height, density, rng)
+        texture = builder.picture(wall.image, density, panes=wall.panes)
         outline = [(*a, KERB_M), (*b, KERB_M), (*b, KERB_M + eaves), (*a, KERB_M + eaves)]
         if gabled:
             outline.insert(3, (*(a + b) / 2, KERB_M + height))

@@ -6,6 +6,7 @@ Everything random comes from the `numpy.random.Generator` that the caller passes
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,12 +18,23 @@ Shape = tuple[int, int]
 Points = Sequence[Sequence[float] | NDArray[np.float64]] | NDArray[np.float64]
 
 
+class Pane(NamedTuple):
+    """A rectangle of glass, behind which there may be light: its borders, and a number (1 to 255) that stands for the room."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    number: int
+
+
 class Canvas:
     """(H, W, 3) uint8 RGB over the rectangle x0..x0+width, y0..y0+height in metres; x to the right, y up."""
 
     def __init__(self, width_m: float, height_m: float, px_per_m: float, x0_m: float = 0.0, y0_m: float = 0.0) -> None:
         self.px_per_m, self.x0_m, self.y0_m, self.height_m = px_per_m, x0_m, y0_m, height_m
         self.image: Image = np.zeros((round(height_m * px_per_m), round(width_m * px_per_m), 3), np.uint8)
+        self.panes: list[Pane] = []
 
     def pixels(self, points_m: Points) -> NDArray[np.int32]:
         """(N, 2) m -> (N, 2) px, rounded."""
@@ -41,6 +53,10 @@ class Canvas:
     def rect(self, x0: float, y0: float, x1: float, y1: float, rgb: Rgb) -> None:
         """Fills a rectangle with one colour."""
         self.region(x0, y0, x1, y1)[:] = rgb
+
+    def pane(self, x0: float, y0: float, x1: float, y1: float, number: int = 0) -> None:
+        """Notes, in metres, that the rectangle is glass; without a number it gets one of its own, below 252."""
+        self.panes.append(Pane(x0, y0, x1, y1, number or 1 + 89 * len(self.panes) % 251))
 
     def darken(self, x0: float, y0: float, x1: float, y1: float, factor: float) -> None:
         """Multiplies the rectangle, as a shadow does."""

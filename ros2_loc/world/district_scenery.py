@@ -144,9 +144,9 @@ def _paint_pattern(builder: MeshBuilder, house: House, side: Side, px_per_m: flo
     width = _BAYS * BAY_M
     fine = 2 * px_per_m
     height = np.ceil((house.eaves_m + GABLE_SLOPE * width / 2 + 0.5) * px_per_m) / px_per_m
-    image = paint_wall(replace(house, bays=_BAYS, roof="flat"), side, width, float(height), fine, rng)
-    coarse = cv2.resize(image, (round(width * px_per_m), round(height * px_per_m)), interpolation=cv2.INTER_AREA)
-    return builder.picture(np.asarray(coarse, np.uint8), px_per_m)
+    wall = paint_wall(replace(house, bays=_BAYS, roof="flat"), side, width, float(height), fine, rng)
+    coarse = cv2.resize(wall.image, (round(width * px_per_m), round(height * px_per_m)), interpolation=cv2.INTER_AREA)
+    return builder.picture(np.asarray(coarse, np.uint8), px_per_m, panes=wall.panes)
 
 
 def _roof_kits(builder: MeshBuilder, rng: np.random.Generator) -> list[RoofKit]:
@@ -176,7 +176,7 @@ def _crown(builder: MeshBuilder, rgb: Rgb, turned: float, rng: np.random.Generat
     share = 0.0 if evergreen else 0.55 * turned
     r, g, b = (int(c * (1 - share) + a * share) for c, a in zip(rgb, _AUTUMN, strict=True))
     image: Image = foliage((96, 96), (r, g, b), 2.0, rng)
-    return builder.picture(image, _LEAF_PX_PER_M)
+    return builder.picture(image, _LEAF_PX_PER_M, plant=True)
 
 
 def _tree_part(builder: MeshBuilder, species: int, leaves: Texture, bark: Texture, rng: np.random.Generator) -> MeshBuilder:

@@ -9,13 +9,15 @@ import numpy as np
 from ros2_loc.world.canvas import Canvas, Image, Rgb, courses, foliage, mottled, noise, shaded
 from ros2_loc.world.house import ACCENTS, House
 
+SHOP = 252  # number of the panes of shops
+
 Side = Literal["front", "side", "back"]
 
 _POSTERS = ("JAZZ", "CIRCUS", "SALE", "VOTE", "OPERA", "MARKET", "1 EUR", "FESTIVAL", "ROCK", "DANCE", "EXPO", "CHESS")
 
 
-def paint_wall(house: House, side: Side, width_m: float, height_m: float, px_per_m: float, rng: np.random.Generator) -> Image:
-    """The picture (H, W, 3) of one wall of a house, gable included."""
+def paint_wall(house: House, side: Side, width_m: float, height_m: float, px_per_m: float, rng: np.random.Generator) -> Canvas:
+    """One wall of a house, gable included, with its panes."""
     canvas = Canvas(width_m, height_m, px_per_m)
     canvas.image[:] = _material(house, canvas.image.shape[:2], px_per_m, rng)
     if house.wall == "timber":
@@ -32,7 +34,7 @@ def paint_wall(house: House, side: Side, width_m: float, height_m: float, px_per
     if height_m > house.eaves_m + 1.5:
         _window(canvas, width_m / 2, house.eaves_m + 0.3, 0.8, 1.0, house, rng)
     _weather(canvas, width_m, height_m, rng)
-    return canvas.image
+    return canvas
 
 
 def _material(house: House, shape: tuple[int, int], px_per_m: float, rng: np.random.Generator) -> Image:
@@ -111,6 +113,7 @@ def _window(canvas: Canvas, x: float, bottom: float, w: float, h: float, house: 
             canvas.rect(a, bottom, b, top, cloth)
     elif curtain < 0.65:
         canvas.rect(left, top - h * rng.uniform(0.25, 0.8), right, top, _tone((196, 190, 176), rng.uniform(0.7, 1.0)))
+    canvas.pane(left, bottom, right, top)
     canvas.rect(x - 0.035, bottom, x + 0.035, top, house.frame)
     canvas.rect(left, bottom + h * 0.62, right, bottom + h * 0.62 + 0.06, house.frame)
     if house.arched:
@@ -152,6 +155,7 @@ def _shop(canvas: Canvas, left: float, right: float, house: House, rng: np.rando
     canvas.rect(left, 0.45, right, 2.45, _tone(house.accent, 0.8))
     glass = canvas.region(left + 0.12, 0.6, right - 0.12, 2.35)
     glass[:] = mottled(glass.shape[:2], (74, 78, 80), (0.3 * canvas.px_per_m, canvas.px_per_m), 0.3, rng)
+    canvas.pane(left + 0.12, 0.6, right - 0.12, 2.35, SHOP)
     for x in np.arange(left + 0.3, right - 0.5, 0.42):
         canvas.rect(x, 0.62, x + rng.uniform(0.15, 0.38), 0.75 + rng.uniform(0.1, 0.9), _random_rgb(50, 230, rng))
     for x in np.linspace(left + 0.12, right - 0.12, max(2, round((right - left) / 1.6)) + 1):

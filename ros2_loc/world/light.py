@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from ros2_loc.errors import ConfigError
 from ros2_loc.world.canvas import noise
+from ros2_loc.world.cover import Cover
+from ros2_loc.world.lamplight import Lamplight
+from ros2_loc.world.lens import Rain, glare
 
 Array32 = NDArray[np.float32]
 Triple = tuple[float, float, float]
@@ -32,6 +35,7 @@ class Light:
         vignetting: loss of light in the picture's corners.
         noise: standard deviation of the sensor's noise, grey levels.
         cloud_light: brightness of the clouds, 1 by day.
+        lamps: light that people make; cover: what lies on the ground; rain: what falls. None of it by default.
     """
 
     sun_azimuth_rad: float
@@ -47,6 +51,9 @@ class Light:
     vignetting: float = 0.18
     noise: float = 2.0
     cloud_light: float = 1.0
+    lamps: Lamplight | None = None
+    cover: Cover | None = None
+    rain: Rain | None = None
 
     def __post_init__(self) -> None:
         if not 0.05 <= self.sun_elevation_rad <= np.pi / 2 or self.haze_m <= 0 or self.exposure <= 0 or self.noise < 0:
@@ -128,6 +135,17 @@ class Light:
             * np.float32(self.cloud_light)
             + glow
         )
+
+    def through_lens(self, radiance: Array32, shape: tuple[int, int], rng: np.random.Generator | None) -> Array32:
+        """Radiance (H W, 3) of a picture of shape (H, W) behind rain and windscreen; the same drops for each call without rng."""
+        if self.lamps is None and self.rain is None:
+            return radiance
+        picture = radiance.reshape(*shape, 3)
+        if self.lamps is not None:
+            picture = glare(picture, self.exposure)
+        if self.rain is not None:
+            picture = self.rain.fall(picture, rng or np.random.default_rng(0))
+        return picture.reshape(-1, 3)
 
     def develop(self, radiance: Array32, falloff: Array32, rng: np.random.Generator | None) -> NDArray[np.uint8]:
         """Linear radiance (N, 3) -> sRGB-like uint8: vignetting by falloff (N,), exposure, tone curve, noise (none without rng)."""

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ros2_loc.world.atlas import Atlas
-from ros2_loc.world.canvas import Image
+from ros2_loc.world.canvas import Image, Pane
 
 Vector = NDArray[np.float64]
 Up = np.array([0.0, 0.0, 1.0])
+THING, PLANT, LEAF = 0, 1, 2  # kinds of surfaces: of hedges and woods, of crowns, of all else
 
 
 class Texture(NamedTuple):
@@ -36,6 +37,7 @@ class Mesh:
         shading: (S, 3) float32 unit normals that the light sees; those of leaves are smoothed over the crown.
         texels: (S, 2, 4) float32: texel (x, y) of a map point p is texels @ (p, 1).
         px_per_m: (S,) float32 texels per metre on the surface.
+        kind: (S,) uint8 of THING, PLANT, LEAF.
     """
 
     triangles_m: NDArray[np.float32]
@@ -44,20 +46,27 @@ class Mesh:
     shading: NDArray[np.float32]
     texels: NDArray[np.float32]
     px_per_m: NDArray[np.float32]
+    kind: NDArray[np.uint8]
 
     def joined(self, other: Mesh) -> Mesh:
         """The surfaces of both, which share an atlas."""
-        pairs = ((getattr(self, name), getattr(other, name)) for name in ("normals", "shading", "texels", "px_per_m"))
+        pairs = ((getattr(self, name), getattr(other, name)) for name in ("normals", "shading", "texels", "px_per_m", "kind"))
         surface = np.concatenate([self.surface, other.surface + np.int32(len(self.normals))])
         return Mesh(np.concatenate([self.triangles_m, other.triangles_m]), surface, *(np.concatenate(pair) for pair in pairs))
+
+
+class _Picture(NamedTuple):
+    image: Image
+    panes: tuple[Pane, ...]
+    plant: bool
 
 
 class MeshBuilder:
     """Collects pictures and surfaces; `build` packs them."""
 
-    def __init__(self, pictures: list[Image] | None = None) -> None:
+    def __init__(self, pictures: list[_Picture] | None = None) -> None:
         self._count = 0
-        self._pictures: list[Image] = [] if pictures is None else pictures
+        self._pictures: list[_Picture] = [] if pictures is None else pictures
         self._triangles: list[NDArray] = []
         self._surface: list[NDArray] = []
         self._normals: list[NDArray] = []
@@ -65,10 +74,13 @@ class MeshBuilder:
         self._texels: list[NDArray] = []
         self._density: list[float] = []
         self._picture_of: list[int] = []
+        self._is_leaf: list[NDArray[np.bool_]] = []
 
-    def picture(self, image: Image, px_per_m: float) -> Texture:
-        """Adds a picture."""
-        self._pictures.append(image)
+    def picture(self, image: Image, px_per_m: float, *, panes: Sequence[Pane] = (), plant: bool = False) -> Texture:
+        """Adds a picture, with the panes of glass in it (m from its lower left corner); `plant`: of what is green in summer only."""
+        height = image.shape[0] / px_per_m
+        texels = [Pane(x0 * px_per_m, (height - y1) * px_per_m, x1 * px_per_m, (height - y0) * px_per_m, n) for x0, y0, x1, y1, n in panes]
+        self._pictures.append(_Picture(image, tuple(texels), plant))
         return Texture(len(self._pictures) - 1, px_per_m, image.shape[1] / px_per_m, image.shape[0] / px_per_m)
 
     def polygon(
@@ -136,7 +148,7 @@ class MeshBuilder:
         span = np.linalg.norm(p - p[:, :1], axis=2).max()
         window = rng.uniform(span, np.maximum([texture.width_m - span, texture.height_m - span], span + 1e-6), (n, 2)) * texture.px_per_m
         shift = window - np.einsum("nij,nj->ni", axes, p[:, 0])
-        self._add(p, np.arange(n), normal, np.asarray(shading), np.concatenate([axes, shift[:, :, None]], axis=2), texture)
+        self._add(p, np.arange(n), normal, np.asarray(shading), np.concatenate([axes, shift[:, :, None]], axis=2), texture, leaf=True)
 
     def part(self) -> MeshBuilder:
         """An empty builder with the same pictures, for a thing that is to be placed many times."""
@@ -160,6 +172,7 @@ class MeshBuilder:
         self._shading.append(np.einsum("nij,sj->nsi", turn, shading).reshape(-1, 3))
         self._texels.append(np.concatenate([axes, shift[..., None]], axis=3).reshape(-1, 2, 4))
         self._picture_of += part._picture_of * len(at)
+        self._is_leaf += part._is_leaf * len(at)
         self._density += (np.array(part._density)[None] / size[:, None]).ravel().tolist()
         self._count += part._count * len(at)
 
@@ -170,12 +183,13 @@ class MeshBuilder:
 
     def pack(self) -> tuple[Atlas, NDArray[np.float32]]:
         """The atlas of all pictures, and where in it each of them lies, (N, 2) texels."""
-        return Atlas.pack(self._pictures)
+        return Atlas.pack([p.image for p in self._pictures], [p.panes for p in self._pictures])
 
     def mesh(self, corners: NDArray[np.float32]) -> Mesh:
         """The surfaces, given where in an atlas the pictures lie (N, 2)."""
         texels = np.concatenate(self._texels)
         texels[:, :, 3] += corners[self._picture_of]
+        plant = np.array([p.plant for p in self._pictures])[self._picture_of]
         return Mesh(
             np.concatenate(self._triangles).astype(np.float32),
             np.concatenate(self._surface).astype(np.int32),
@@ -183,9 +197,19 @@ class MeshBuilder:
             np.concatenate(self._shading).astype(np.float32),
             texels.astype(np.float32),
             np.array(self._density, np.float32),
+            np.where(np.concatenate(self._is_leaf), LEAF, np.where(plant, PLANT, THING)).astype(np.uint8),
         )
 
-    def _add(self, triangles: NDArray, surface: NDArray, normals: NDArray, shading: NDArray, texels: NDArray, texture: Texture) -> None:
+    def _add(
+        self,
+        triangles: NDArray,
+        surface: NDArray,
+        normals: NDArray,
+        shading: NDArray,
+        texels: NDArray,
+        texture: Texture,
+        leaf: bool = False,
+    ) -> None:
         self._triangles.append(triangles)
         self._surface.append(surface + self._count)
         self._normals.append(normals)
@@ -193,6 +217,7 @@ class MeshBuilder:
         self._texels.append(texels)
         self._picture_of += [texture.number] * len(normals)
         self._density += [texture.px_per_m] * len(normals)
+        self._is_leaf.append(np.full(len(normals), leaf))
         self._count += len(normals)
 
 

@@ -37,9 +37,9 @@ class PropKit:
         leaves = [foliage((160, 160), c, 3.5, rng) for c in _LEAVES]
         bark = np.ascontiguousarray(courses((60, 200), (26, 3), (96, 78, 60), (58, 46, 36), 0.15, rng).swapaxes(0, 1))
         return PropKit(
-            leaves=tuple(builder.picture(x, 40.0) for x in leaves),
+            leaves=tuple(builder.picture(x, 40.0, plant=True) for x in leaves),
             bark=builder.picture(bark, 40.0),
-            hedge=builder.picture(foliage((60, 600), (70, 96, 48), 3.0, rng), 30.0),
+            hedge=builder.picture(foliage((60, 600), (70, 96, 48), 3.0, rng), 30.0, plant=True),
             planks=builder.picture(
                 np.ascontiguousarray(courses((600, 60), (60, 4), (150, 116, 80), (90, 66, 46), 0.1, rng).swapaxes(0, 1)), 30.0
             ),
@@ -121,7 +121,7 @@ def add_horizon(builder: MeshBuilder, centre: Array, half_m: float, rng: np.rand
     """Meadow around the town and wooded hills behind it."""
     meadow = builder.picture(foliage((512, 512), (112, 130, 74), 6.0, rng), min(0.5, 64 / half_m))
     builder.plan([centre + half_m * 4 * np.array(c) for c in ((-1, -1), (1, -1), (1, 1), (-1, 1))], -0.03, meadow, centre - half_m * 4)
-    wood = builder.picture(foliage((96, 2048), (66, 88, 56), 3.0, rng), 1.6)
+    wood = builder.picture(foliage((96, 2048), (66, 88, 56), 3.0, rng), 1.6, plant=True)
     count = 72
     angles = np.linspace(0, 2 * np.pi, count + 1)
     ring = centre + half_m * 2.6 * np.column_stack([np.cos(angles), np.sin(angles)])

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_loc.errors import MissingDependencyError
+from ros2_loc.world.cover import Cover, thinned
+from ros2_loc.world.lamplight import Beam, LampHeads, Lamplight
 from ros2_loc.world.light import Light, linear_table
 from ros2_loc.world.scenery import Scenery, scenery
 from ros2_loc.world.town import Town
@@ -22,19 +24,25 @@ Array32 = NDArray[np.float32]
 
 _TAPS = 3
 _SHADOW_OFFSET_M = 0.01
+_FAINT = 0.002  # light of a lamp that is not looked for
+_GROUND_M = 0.4  # what is level and lower can be a wet ground
 
 
 class Rays(NamedTuple):
-    """origins (N, 3), directions (N, 3) unit, map frame; a pixel's footprint at distance t is width_m + angle_rad (N,) * t."""
+    """origins (N, 3), directions (N, 3) unit, map frame; a pixel's footprint at distance t is width_m + angle_rad (N,) * t.
+
+    `beam` are the headlights of the car that carries the camera, for lights that have them.
+    """
 
     origins: Array32
     directions: Array32
     angle_rad: Array32
     width_m: float
+    beam: Beam | None = None
 
     def at(self, chosen: NDArray[Any]) -> Rays:
         """Some of them."""
-        return Rays(self.origins[chosen], self.directions[chosen], self.angle_rad[chosen], self.width_m)
+        return self._replace(origins=self.origins[chosen], directions=self.directions[chosen], angle_rad=self.angle_rad[chosen])
 
 
 class Seen(NamedTuple):
@@ -48,7 +56,10 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stage:
-    """Scenery in a light. Tables are (2 S, ...): the surfaces seen from the side of their normal, then from behind."""
+    """Scenery in a light. Tables are (2 S, ...): the surfaces seen from the side of their normal, then from behind.
+
+    `shading` (2 S, 3) are the normals that the light sees; `heads` the street lamps, where they are lit.
+    """
 
     scenery: Scenery
     light: Light
@@ -57,10 +68,12 @@ class Stage:
     faces_sun: NDArray[np.bool_]
     of_sky: Array32
     of_sun: Array32
+    shading: Array32
+    heads: LampHeads | None
 
 
-def look(stage: Stage, rays: Rays) -> Seen:
-    """What each ray sees."""
+def look(stage: Stage, rays: Rays, mirrored: bool = False) -> Seen:
+    """What each ray sees; in what is `mirrored` by a wet ground nothing is mirrored once more."""
     hits = stage.embree.run(np.ascontiguousarray(rays.origins), np.ascontiguousarray(rays.directions), query="INTERSECT", output=True)
     is_hit = hits["primID"] >= 0
     hit, sky = np.flatnonzero(is_hit), np.flatnonzero(~is_hit)
@@ -71,6 +84,9 @@ def look(stage: Stage, rays: Rays) -> Seen:
     radiance[sky] = stage.light.sky(rays.directions[sky])
     sunlit = np.zeros(len(surface), np.float32)
     radiance[hit], sunlit[hit] = _surface_radiance(stage, rays.at(hit), surface[hit], distance[hit])
+    cover = stage.light.cover
+    if cover is not None and cover.wet and not mirrored:
+        _mirror(stage, cover, rays, surface, distance, radiance)
     return Seen(radiance, distance, surface, sunlit)
 
 
@@ -80,9 +96,64 @@ def _surface_radiance(stage: Stage, rays: Rays, surface: NDArray[np.int32], dist
     side = surface + (facing < 0) * np.int32(len(stage.normals) // 2)
     grey = _texture(stage, rays, surface, points, distance, np.abs(facing), side)
     sunlit = _sunlight(stage, points, side)
-    albedo = np.take(linear_table(), grey.astype(np.uint8))
+    albedo = painted = np.take(linear_table(), grey.astype(np.uint8))
+    light, kind = stage.light, stage.scenery.mesh.kind[surface]
+    if light.cover is not None:
+        albedo = light.cover.albedo(painted, points, stage.shading[side], kind, distance)
     radiance = albedo * (stage.of_sky[side] + stage.of_sun[side] * sunlit[:, None])
-    return stage.light.haze(radiance, distance), sunlit
+    if light.lamps is not None:
+        radiance += albedo * _lamplight(stage, light.lamps, rays.beam, points, side)
+        radiance += light.lamps.panes(_panes(stage, surface, points), surface, painted)
+        if stage.heads is not None:
+            radiance += stage.heads.shining(points)
+    return light.haze(radiance, distance), sunlit
+
+
+def _lamplight(stage: Stage, lamps: Lamplight, beam: Beam | None, points: Array32, side: NDArray[np.int32]) -> Array32:
+    """(N, 3) what white surfaces reflect of street lamps, which throw shadows, and of the own headlights, whose shadows nobody sees."""
+    out = np.zeros((len(points), 3), np.float32)
+    normals = stage.shading[side]
+    if stage.heads is not None:
+        point, lamp = stage.heads.near(points)
+        toward = stage.heads.at_m[lamp] - points[point]
+        distance = np.maximum(np.linalg.norm(toward, axis=1), 1e-3)
+        toward /= distance[:, None]
+        given = stage.heads.light(toward, distance, normals[point], lamp)
+        chosen = np.flatnonzero(given.max(axis=1) > _FAINT)
+        if len(chosen):
+            point, toward, distance, given = point[chosen], toward[chosen], distance[chosen], given[chosen]
+            starts = points[point] + stage.normals[side[point]] * np.float32(_SHADOW_OFFSET_M)
+            hidden = stage.embree.run(starts, toward, dists=distance - np.float32(0.03), query="OCCLUDED") >= 0
+            np.add.at(out, point[~hidden], given[~hidden])
+    if beam is not None and lamps.headlights:
+        out += np.float32(lamps.headlights) * beam.light(points, normals)
+    return out
+
+
+def _panes(stage: Stage, surface: NDArray[np.int32], points: Array32) -> NDArray[np.uint8]:
+    """(N,) numbers of the windows at these points."""
+    texels = stage.scenery.mesh.texels[surface]
+    return stage.scenery.atlas.pane(np.einsum("nij,nj->ni", texels[:, :, :3], points) + texels[:, :, 3])
+
+
+def _mirror(stage: Stage, cover: Cover, rays: Rays, surface: NDArray[np.int32], distance: Array32, radiance: Array32) -> None:
+    """Adds to the radiance of wet grounds what they mirror (Fresnel's equations for water by Schlick's approximation)."""
+    ground = np.flatnonzero((surface >= 0) & (rays.directions[:, 2] < 0))
+    points = rays.origins[ground] + rays.directions[ground] * distance[ground, None]
+    level = (np.abs(stage.normals[surface[ground], 2]) > 0.95) & (points[:, 2] < _GROUND_M)
+    ground, points = ground[level], points[level]
+    if not len(ground):
+        return
+    down = rays.directions[ground]
+    ripple = cover.ripple(points)
+    up = down * np.array([1, 1, -1], np.float32) + ripple
+    up[:, 2] = np.maximum(up[:, 2], 0.003)
+    up /= np.linalg.norm(up, axis=1, keepdims=True)
+    offset = points + np.array([0, 0, _SHADOW_OFFSET_M], np.float32)
+    seen = look(stage, rays.at(ground)._replace(origins=offset, directions=up), mirrored=True)
+    share = (0.02 + 0.98 * (1 + down[:, 2]) ** 5) * cover.puddle(points)
+    clear = np.exp(-distance[ground] / np.float32(stage.light.haze_m))
+    radiance[ground] += (share * clear)[:, None] * (np.minimum(seen.radiance, 3.0) - radiance[ground])
 
 
 def _texture(
@@ -130,16 +201,18 @@ def stage_for(town: Town, light: Light) -> Stage:
     shading = np.concatenate([mesh.shading, mesh.shading])
     shading = shading * np.where(np.einsum("nk,nk->n", shading, normals) < -0.3, -1, 1).astype(np.float32)[:, None]
     of_sky, of_sun = light.on(shading)
-    return Stage(stuff, light, _embree(stuff), normals, normals @ light.toward_sun > 0, of_sky, of_sun)
+    bare = light.cover.bare if light.cover else 0.0
+    heads = LampHeads.of(town, light.lamps) if light.lamps else None
+    return Stage(stuff, light, _embree(stuff, bare), normals, normals @ light.toward_sun > 0, of_sky, of_sun, shading, heads)
 
 
-@lru_cache(maxsize=2)
-def _embree(stuff: Scenery) -> Any:
+@lru_cache(maxsize=4)
+def _embree(stuff: Scenery, bare: float) -> Any:
     try:
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
     except ImportError as error:
         raise MissingDependencyError("pictures of the town are cast by Embree: pip install embreex (x86-64, or arm64 macOS)") from error
     scene = EmbreeScene()
-    TriangleMesh(scene, stuff.mesh.triangles_m)
+    TriangleMesh(scene, stuff.mesh.triangles_m if bare == 0 else thinned(stuff.mesh, bare))
     return scene

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ros2_loc.core.camera import Camera
 from ros2_loc.core.pose import Pose
 from ros2_loc.errors import ConfigError
+from ros2_loc.world.lamplight import Beam
 from ros2_loc.world.light import Light
 from ros2_loc.world.raycast import Rays, Seen, Stage, look, stage_for
 from ros2_loc.world.town import Town
@@ -56,9 +57,9 @@ def render(town: Town, camera: Camera, map_from_camera: Pose, light: Light, rng:
     grid = _camera_grid(camera)
     directions = _rotate(map_from_camera, grid.directions)
     origins = np.broadcast_to(map_from_camera.translation.astype(np.float32), directions.shape)
-    rays = Rays(origins, directions, grid.angle_rad, 0.0)
+    rays = Rays(origins, directions, grid.angle_rad, 0.0, Beam.below(map_from_camera))
     seen = _smooth_outlines(stage_for(town, light), rays, grid, map_from_camera)
-    rgb = light.develop(seen.radiance, grid.falloff, rng)
+    rgb = light.develop(light.through_lens(seen.radiance, grid.shape, rng), grid.falloff, rng)
     depth = np.where(grid.valid, seen.distance_m * grid.directions[:, 2], np.inf)
     rgb[~grid.valid] = 0
     return View(rgb.reshape(*grid.shape, 3), depth.reshape(grid.shape).astype(np.float32))
