@@ -80,6 +80,15 @@ TABLE: dict[str, dict[str, Component]] = {
     },
     "reranker": {
         "match_count": Component("ros2_loc.retrieval.rerankers.match_count:MatchCount", "candidates by their number of mutual matches"),
+        "patch_netvlad": Component(
+            "ros2_loc.retrieval.rerankers.patch_netvlad:PatchNetvlad",
+            "Patch-NetVLAD: squares of the image, each by NetVLAD",
+            "torch",
+            "patchnetvlad_pittsburgh_4096",
+        ),
+        "transvpr": Component(
+            "ros2_loc.retrieval.rerankers.transvpr:Transvpr", "TransVPR: patches that a transformer attends to", "torch", "transvpr_msls"
+        ),
     },
     "detector": {},
     "cross_view": {

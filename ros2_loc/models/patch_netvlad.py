@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -215,6 +215,30 @@ def config_of(state: Mapping[str, Tensor]) -> NetVlad.Config:
     """
     num_pcs = len(state["whitening.weight"]) if "whitening.weight" in state else 0
     return NetVlad.Config(len(state["pool.centroids"]), num_pcs, "pool.assignment.bias" in state, len(state["layers.0.weight"]))
+
+
+def truncated(network: NetVlad, num_pcs: int, where: str) -> NetVlad:
+    """The network with the leading components of its whitening: they are those that whitening to so many would have.
+
+    Args:
+        network: in evaluation mode.
+        num_pcs: of them.
+        where: said in errors.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+    if num_pcs > network.config.num_pcs:
+        raise ConfigError(
+            f"{where}: whitens to {network.config.num_pcs} numbers, not {num_pcs}: set num_pcs to at most that, or take other weights "
+            "(0: these have no WPCA)"
+        )
+    if num_pcs == network.config.num_pcs:
+        return network
+    state = {key: value[:num_pcs] if key.startswith("whitening.") else value for key, value in network.state_dict().items()}
+    smaller = NetVlad(replace(network.config, num_pcs=num_pcs))
+    load_strictly(smaller, state, where)
+    return smaller.eval()
 
 
 def _vgg16(width: int) -> nn.Sequential:
