@@ -105,6 +105,7 @@ def _print_info(sparse_map: Any, took_s: float | None) -> None:
         ("error model", _error_model(sparse_map.error_model)),
         ("origin", _origin(sparse_map)),
         ("camera", f"{sparse_map.camera.model} {sparse_map.camera.width}x{sparse_map.camera.height}"),
+        ("index of places", _index(summary)),
         ("made by", _made_by(sparse_map.provenance)),
         ("stages", ", ".join(f"{name} {value:.1f} s" for name, value in stages.items())),
     ]
@@ -133,6 +134,12 @@ def _origin(sparse_map: Any) -> str:
     if sparse_map.origin is None:
         return "not georeferenced" + ("" if sparse_map.metric else ", scale arbitrary")
     return f"{sparse_map.origin.lat_deg:.7f} {sparse_map.origin.lon_deg:.7f} {sparse_map.origin.alt_m:.1f} m"
+
+
+def _index(summary: dict[str, Any]) -> str:
+    recall = summary.get("index_recall_of_flat", 1.0)
+    found = "exact" if recall == 1.0 else f"finds {100 * recall:.1f} % of the ten nearest"
+    return f"{summary.get('index', 'unknown')}, {summary.get('index_mb', 0):.1f} MB, {found}"
 
 
 def _made_by(provenance: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ros2_loc.config import to_dict
 from ros2_loc.core.interfaces import Encoder, Extractor, Matcher, Reranker
 from ros2_loc.core.pose import Pose, so3_log
-from ros2_loc.core.types import FloatArray, Frame, LocalFeatures
+from ros2_loc.core.types import Frame, GlobalDescriptor, LocalFeatures
 from ros2_loc.errors import DataError
 from ros2_loc.io.features import append_evidence, append_features, read_evidence, read_features, stored_names
 from ros2_loc.io.files import sha256
@@ -66,6 +66,7 @@ class MapBuilder:
         self._seconds: dict[str, float] = {}
         self._features: list[LocalFeatures] = []
         self._evidence: Path | None = None
+        self._described_by = ""
 
     def features(self, fingerprint: str) -> list[LocalFeatures]:
         """Extract from every image; what the file holds already is kept when it was made from the same images with the same settings."""
@@ -109,14 +110,15 @@ class MapBuilder:
         """What the encoder learns from these images, and their descriptors (P, D)."""
         start = time.perf_counter()
         state = self._encoder.fit(self._features)
-        vectors: list[FloatArray] = []
+        described: list[GlobalDescriptor] = []
         step = self._encoder.batch_size
         for first in self._progress(range(0, len(self._sequence), step), "encode"):
             rows = range(first, min(first + step, len(self._sequence)))
             frames = [self._sequence.frame(i) for i in rows] if self._encoder.needs_image else None
-            vectors += [d.vector for d in self._encoder.encode_many(frames, [self._features[i] for i in rows])]
+            described += self._encoder.encode_many(frames, [self._features[i] for i in rows])
+        self._described_by = described[0].encoder
         self._seconds["encode"] = time.perf_counter() - start
-        return state, np.stack(vectors)
+        return state, np.stack([d.vector for d in described])
 
     def evidence(self, reranker: Reranker, section: Mapping[str, Any]) -> None:
         """Describe every image for a re-ranker that looks at images; what an interrupted run made with the same settings is kept."""
@@ -247,9 +249,10 @@ class MapBuilder:
             (folder / EVIDENCE_FILE).unlink(missing_ok=True)
             for name, evidence in zip(names, read_evidence(self._evidence, names), strict=True):
                 append_evidence(folder / EVIDENCE_FILE, name, evidence)
-        PlaceIndex.build(vectors[structure.images]).save(folder / "index.faiss")
+        index = PlaceIndex.build(vectors[structure.images], self._config.index, self._described_by, show_progress=self._show)
+        index.save(folder / "index.faiss")
         np.savez(folder / "places.npz", **_arrays(sequence, draft, colors, encoder_state))
-        provenance = {**provenance, "summary": {**summary(model, draft), "images_given": len(sequence)}}
+        provenance = {**provenance, "summary": {**summary(model, draft), **_summary_of_index(index), "images_given": len(sequence)}}
         meta = _meta(sequence, draft, error_model, provenance)
         own = CHECKED_FILES if self._evidence is None else (*CHECKED_FILES, EVIDENCE_FILE)
         meta["sha256"] = {name: sha256(folder / name) for name in own}
@@ -293,6 +296,10 @@ def summary(model: Any, draft: Draft) -> dict[str, Any]:
         "mount_error_deg": [round(float(v), 4) for v in np.degrees(so3_log(draft.mount_rotation))],
         "seconds": {k: round(v, 2) for k, v in draft.seconds.items()},
     }
+
+
+def _summary_of_index(index: PlaceIndex) -> dict[str, Any]:
+    return {"index": index.kind, "index_recall_of_flat": round(index.recall_of_flat, 4), "index_mb": round(index.num_bytes / 1e6, 2)}
 
 
 def _key(pair: Pair) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ros2_loc.mapping.adjustment import AdjustmentConfig
+from ros2_loc.retrieval.index import IndexConfig
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,11 @@ class PairsConfig:
 
 @dataclass(frozen=True)
 class MappingConfig:
-    """Matching, triangulation, adjustment."""
+    """Matching, triangulation, adjustment, the index of places."""
 
     pairs: PairsConfig = field(default_factory=PairsConfig)
     adjustment: AdjustmentConfig = field(default_factory=AdjustmentConfig)
+    index: IndexConfig = field(default_factory=IndexConfig)
     max_epipolar_px: float = 12.0  # first round; the given poses' own errors are in it
     refined_epipolar_px: float = 2.5  # second round, with adjusted poses
     min_matches: int = 12

@@ -26,7 +26,7 @@ from ros2_loc.io.files import read_text, sha256
 from ros2_loc.io.images import read_image
 from ros2_loc.retrieval.index import PlaceIndex
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # Given poses err smoothly: near a place, a query shares its error, and the position's floor is smaller than the trials, which lack that
 # place, say. On KITTI 03 (docs/results.md) the variance at 1 and 2 m and that of trials at 5 m lie on this parabola.
 _SHARE_AT_A_PLACE = 0.6
