@@ -20,6 +20,8 @@ _BARK = np.array([0.075, 0.058, 0.045], np.float32)
 _WITHERED = np.array([0.20, 0.165, 0.085], np.float32)
 _TURNED = np.array([(0.17, 0.17, 0.03), (0.42, 0.27, 0.03), (0.44, 0.15, 0.025), (0.22, 0.055, 0.02)], np.float32)
 _PATTERN_PX, _PX_PER_M = 1024, 8
+_TWIGS = 0.9  # from this share of fallen leaves on one sees the twigs
+_TWIG_M = (2.2, 0.035)  # length, and half of the width where it is thickest
 _LOW_M = 0.4  # what lies lower is ground
 
 
@@ -72,14 +74,14 @@ class Cover:
         leaf_rgb = _TURNED[first] * (1 - share) + _TURNED[first + 1] * share
         plant = kind >= PLANT
         out[plant] = _mixed(albedo[plant], (leaf_rgb * shade)[plant], max(self.turned, 0.8 * self.bare))
-        if self.bare > 0.9:
+        if self.bare >= _TWIGS:
             out[kind == LEAF] = _BARK * (0.5 + 0.5 * shade[kind == LEAF])
         ground = (normals[:, 2] > 0.9) & (points[:, 2] < _LOW_M) & ~plant
         r, g, b = albedo.T
         green = np.clip((2 * g - r - b) / np.maximum(r + g + b, 1e-3) * 4 - 0.4, 0, 1) * ground
         out = _mixed(out, _WITHERED * shade, (green * np.float32(0.75 * max(self.turned, self.bare)))[:, None])
         near = np.clip(1.4 - distance_m / 22, 0.3, 1)
-        fallen = np.clip((_pattern(0, points, 3.5) + 0.8 * _pattern(3, points, 0.25) - 1.3) * 5, 0, 1) * ground * near
+        fallen = np.clip((_pattern(4, points, 2.5) + 0.7 * _pattern(3, points, 0.25) - 1.3) * 5, 0, 1) * ground * near
         return _mixed(out, leaf_rgb, (fallen * np.float32(0.8 * self.turned))[:, None])
 
     def _wetted(self, albedo: Array32, points: Array32, normals: Array32) -> Array32:
@@ -101,9 +103,15 @@ def thinned(mesh: Mesh, bare: float) -> Array32:
     triangles = mesh.triangles_m.copy()
     leaves = np.flatnonzero(mesh.kind[mesh.surface] == LEAF)
     fallen = leaves[np.random.default_rng(62).random(len(leaves)) < bare]
-    a, b, c = (triangles[fallen, k] for k in range(3))
-    triangles[fallen, 2] = a + (c - a) * np.float32(0.0 if bare < 0.9 else 0.07)
-    triangles[fallen, 1] = b if bare >= 0.9 else a
+    tip = triangles[fallen, 0]
+    if bare < _TWIGS:
+        triangles[fallen] = tip[:, None]
+        return triangles
+    inward = -mesh.shading[mesh.surface[fallen]]  # of leaves it points out of the crown
+    across = np.cross(inward, triangles[fallen, 1] - tip)
+    across *= np.float32(_TWIG_M[1]) / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-6)
+    root = tip + inward * np.float32(_TWIG_M[0])
+    triangles[fallen] = np.stack([tip, root - across, root + across], axis=1)
     return triangles
 
 
@@ -126,7 +134,7 @@ def _pattern(number: int, points: Array32, scale: float) -> Array32:
 def _tile(number: int) -> Array32:
     """One row and column larger than the pattern, which repeats."""
     rng = np.random.default_rng([number, 61])
-    cells = (2, 5, 14) if number in (0, 1) else (40, 16, 6)
+    cells = {2: (40, 16, 6), 3: (40, 16, 6), 4: (2, 3)}.get(number, (2, 5, 14))
     rough = noise((2 * _PATTERN_PX,) * 2, cells, rng)
     fade = np.linspace(0, 1, _PATTERN_PX, dtype=np.float32)
     for _ in range(2):  # the end runs over into the beginning, with the variance kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ _FORMAT = 1
 _LANE_M = -1.7  # from the street's centre line to the left
 _CROSSING_M = 4.0  # of a street that belongs to the crossings at its ends, beyond half of their width
 _JPEG_QUALITY = 92
+_FACADE_PX_PER_M, _GROUND_PX_PER_M = 16.0, 9.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ def write_place_set(out: str | Path, how: PlaceSet | None = None, *, workers: in
     """
     how, out = how or PlaceSet(), Path(out)
     _claim(out, how)
-    town = Town.generate(how.seed, TownSize.district(how.extent_m, patterns=how.patterns, quarters=4))
+    size = TownSize.district(how.extent_m, patterns=how.patterns, quarters=4)
+    town = Town.generate(how.seed, replace(size, facade_px_per_m=_FACADE_PX_PER_M, ground_px_per_m=_GROUND_PX_PER_M))
     places = _places(town, how)
     asked = _queries(places, how)
     camera = demo_camera(*how.size_px)
@@ -177,7 +179,8 @@ def _shots(
             turned = Pose(so3_exp([0, 0, np.deg2rad(DIRECTIONS[direction])]), np.zeros(3)) @ demo_mounting()
             map_from_camera = place.map_from_base @ turned
             name = _name(town, map_from_camera, f"{place.number:05d}", direction)
-            yield name, Shot(camera, map_from_camera, light, (how.seed, 52 + number, k * len(how.directions) + d))
+            seen_in = light if direction == "forward" or light.lamps is None else replace(light, lamps=replace(light.lamps, headlights=0.0))
+            yield name, Shot(camera, map_from_camera, seen_in, (how.seed, 52 + number, k * len(how.directions) + d))
 
 
 def _name(town: Town, map_from_camera: Pose, pano: str, direction: str) -> str:
