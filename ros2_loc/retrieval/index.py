@@ -167,6 +167,13 @@ class PlaceIndex:
         self._alive[rows] = False
         self._changed()
 
+    def vectors(self, ids: NDArray[np.int64]) -> FloatArray:
+        """(N, D) of the places of these numbers, as exact as they are stored; raises DataError for one that is not in the index."""
+        rows = self._rows_of(ids)
+        if len(rows) != len(ids):
+            raise DataError(f"{len(ids) - len(rows)} of {len(ids)} places are not in the index, which has {len(self)}")
+        return np.asarray(kinds.storage_of(self._index).reconstruct_batch(rows), dtype=np.float32)
+
     def _search(
         self, queries: FloatArray, k: int, among: NDArray[np.int64] | None
     ) -> tuple[FloatArray, NDArray[np.int64]]:
