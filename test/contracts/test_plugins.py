@@ -17,8 +17,9 @@ from ros2_loc import registry
 from ros2_loc.core.camera import Camera
 from ros2_loc.core.interfaces import CrossViewEncoder, Encoder, Extractor, Matcher, Reranker
 from ros2_loc.core.pose import BODY_FROM_OPTICAL, Pose, so3_exp
-from ros2_loc.core.types import Candidate, Frame, LocalFeatures
+from ros2_loc.core.types import Candidate, Frame, LocalFeatures, PlaceEvidence
 from ros2_loc.errors import ConfigError, DataError, MissingDependencyError
+from ros2_loc.io.features import append_evidence, read_evidence
 
 WIDTH, HEIGHT = 320, 240
 # plugins whose weights can't be had without their authors: tested without training
@@ -29,6 +30,14 @@ RANDOM: dict[str, dict[str, object]] = {
     "delg": {"scales": [0.7071, 1.0]},
     "cosplace": {},
     "eigenplaces": {},
+    "patch_netvlad": {},
+    "transvpr": {},
+    "loftr": {},
+}
+# settings of re-rankers in these tests
+RERANKERS: dict[str, dict[str, object]] = {
+    "patch_netvlad": {"num_pcs": 32, "image_size": [WIDTH, HEIGHT]},
+    "transvpr": {"image_size": [WIDTH, HEIGHT]},
 }
 # whose features a matcher takes, and of how many numbers; others take any
 FEATURES = {"superglue": ("superpoint", 256), "lighterglue": ("xfeat", 64), "lightglue": ("aliked", 128)}
@@ -298,20 +307,110 @@ def test_encoder_gives_for_several_what_it_gives_for_each(
         np.testing.assert_allclose(one.vector, other.vector, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", plugins("reranker"))
-def test_reranker_puts_the_right_place_first_and_loses_none(name: str) -> None:
-    reranker = make("reranker", name)
-    assert isinstance(reranker, Reranker)
+def places_of(reranker: Reranker, image: NDArray[np.uint8]) -> tuple[list[Frame] | None, list[LocalFeatures] | None]:
+    """The query and four places, of which the third shows what the query does, moved; what the re-ranker does not need is None."""
+    around = np.tile(image, (2, 2, 1))
+    shown = [around[:192, :256], around[100:292, 90:346, ::-1], around[16:208, 32:288], around[-192:, -256:][::-1], around[60:252, 250:506]]
     query = features_of(60, 1)
-    references = [features_of(60, 2), query.select(np.arange(50)), features_of(60, 3)]
-    candidates = [Candidate(7, 0.9), Candidate(3, 0.8), Candidate(5, 0.7)]
-    evidence = reranker.describe_many(None, references)
-    scores = reranker.score(reranker.describe(None, query), candidates, evidence)
-    assert scores.scores.argmax() == 1
-    assert len(reranker.score(evidence[0], [], []).scores) == 0
-    seen = reranker.matches(evidence[1], evidence[1])
-    np.testing.assert_array_equal(seen.query_px, seen.place_px)
-    assert len(reranker.keypoints(evidence[1])) == 50
+    features = [query, features_of(60, 2), query.select(np.arange(50)), features_of(60, 3), features_of(0, 3)]
+    features[2] = dataclasses.replace(features[2], keypoints=features[2].keypoints + np.float32([3.0, 5.0]))
+    frames = [frame(np.ascontiguousarray(one)) for one in shown]
+    frames = [*frames[:3], *(frame(np.ascontiguousarray(one.image[:160])) for one in frames[3:])]
+    return frames if reranker.needs_image else None, features if reranker.needs_features else None
+
+
+@pytest.fixture(params=plugins("reranker"))
+def reranker(request: pytest.FixtureRequest, untrained: Callable[[str], dict[str, Any]]) -> Reranker:
+    return make("reranker", request.param, **(untrained(request.param) | RERANKERS.get(request.param, {})))  # type: ignore[no-any-return]
+
+
+def described(reranker: Reranker, image: NDArray[np.uint8]) -> tuple[PlaceEvidence, list[PlaceEvidence]]:
+    """A query and three places, the second of which is the query's."""
+    if reranker.needs_features:
+        query = features_of(60, 1)
+        return reranker.describe(None, query), reranker.describe_many(
+            None, [features_of(60, 2), query.select(np.arange(50)), features_of(60, 3)]
+        )
+    other = np.ascontiguousarray(np.roll(image[::-1, ::-1], 40, axis=0)[..., ::-1] // 2)
+    noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    images = [other, np.roll(image, (16, 32), axis=(0, 1)), noise]
+    return reranker.describe(frame(image), None), reranker.describe_many([frame(one) for one in images], None)
+
+
+def empty(reranker: Reranker, image: NDArray[np.uint8]) -> PlaceEvidence:
+    """Of an image in which everything moves."""
+    if reranker.needs_features:
+        return reranker.describe(None, features_of(0, 0))
+    return reranker.describe(frame(image, np.zeros((HEIGHT, WIDTH), dtype=bool)), None)
+
+
+CANDIDATES = [Candidate(7, 0.9), Candidate(3, 0.8), Candidate(5, 0.7)]
+
+
+def test_reranker_puts_the_right_place_first_and_loses_none(reranker: Reranker, image: NDArray[np.uint8]) -> None:
+    assert isinstance(reranker, Reranker)
+    query, places = described(reranker, image)
+    scores = reranker.score(query, CANDIDATES, places)
+    assert scores.scores.dtype == np.float32 and scores.scores.shape == (3,) and scores.scores.argmax() == 1
+    assert set(scores.stage_s) <= {"matching", "scoring"}
+    assert len(reranker.score(query, [], []).scores) == 0
+
+
+def test_reranker_scores_a_place_alone_as_among_others(reranker: Reranker, image: NDArray[np.uint8]) -> None:
+    query, places = described(reranker, image)
+    together = reranker.score(query, CANDIDATES, places)
+    again = reranker.score(query, CANDIDATES, places)
+    np.testing.assert_array_equal(again.scores, together.scores)
+    if reranker.listwise:
+        return
+    for index, (candidate, place) in enumerate(zip(CANDIDATES, places, strict=True)):
+        alone = reranker.score(query, [candidate], [place])
+        np.testing.assert_allclose(alone.scores[0], together.scores[index], rtol=1e-4, atol=1e-5)
+
+
+def test_reranker_stores_numbers_that_say_the_same_when_read(reranker: Reranker, image: NDArray[np.uint8], tmp_path: Path) -> None:
+    query, places = described(reranker, image)
+    for index, place in enumerate([query, *places]):
+        assert place.reranker == reranker.name and set(place.arrays) == set(query.arrays)
+        assert all(array.dtype.kind in "fiub" and np.isfinite(array).all() for array in place.arrays.values())
+        append_evidence(tmp_path / "evidence.h5", f"{index}.jpg", place)
+    read = read_evidence(tmp_path / "evidence.h5", [f"{index}.jpg" for index in range(4)])
+    scores = reranker.score(query, CANDIDATES, places).scores
+    np.testing.assert_array_equal(reranker.score(read[0], CANDIDATES, read[1:]).scores, scores)
+
+
+def test_reranker_describes_several_as_it_describes_each(reranker: Reranker, image: NDArray[np.uint8]) -> None:
+    assert reranker.batch_size >= 1
+    if reranker.needs_features:
+        records = [features_of(40, 1), features_of(30, 2)]
+        alone, together = [reranker.describe(None, one) for one in records], reranker.describe_many(None, records)
+    else:
+        frames = [frame(image), frame(np.ascontiguousarray(image[: HEIGHT // 2, ::-1]))]
+        alone, together = [reranker.describe(one, None) for one in frames], reranker.describe_many(frames, None)
+    for first, second in zip(alone, together, strict=True):
+        for name in first.arrays:
+            np.testing.assert_allclose(first.arrays[name], second.arrays[name], atol=2e-3, err_msg=name)
+
+
+def test_reranker_puts_places_without_evidence_last(reranker: Reranker, image: NDArray[np.uint8]) -> None:
+    query, places = described(reranker, image)
+    nothing = empty(reranker, image)
+    scores = reranker.score(query, CANDIDATES, [nothing, places[1], places[2]]).scores
+    if len(reranker.keypoints(query)):  # others look everywhere, masked or not
+        assert scores[0] == scores.min() < scores[1]
+        assert len(reranker.keypoints(nothing)) == 0 == len(reranker.matches(nothing, places[0]).inliers)
+    assert len(set(reranker.score(nothing, CANDIDATES, [nothing, *places[:2]]).scores.tolist())) == 1 or not len(reranker.keypoints(query))
+
+
+def test_reranker_shows_matches_inside_of_both_images(reranker: Reranker, image: NDArray[np.uint8]) -> None:
+    query, places = described(reranker, image)
+    seen = reranker.matches(query, query)
+    # untrained, LoFTR refines at random
+    np.testing.assert_allclose(seen.query_px, seen.place_px, atol=5.0 if reranker.name == "loftr" else 0.0)
+    seen = reranker.matches(query, places[1])
+    assert seen.query_px.shape == seen.place_px.shape == (len(seen.inliers), 2) and seen.inliers.dtype == bool
+    for pixels in (seen.query_px, seen.place_px, reranker.keypoints(query)):
+        assert ((pixels >= 0) & (pixels <= [WIDTH, HEIGHT])).all()
 
 
 @pytest.fixture(scope="module", params=plugins("cross_view"))

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from ros2_loc.models.cosplace import CosPlace
 from ros2_loc.models.d2net import D2Net
 from ros2_loc.models.delg import Delg
+from ros2_loc.models.loftr import LoFTR
+from ros2_loc.models.patch_netvlad import NetVlad
 from ros2_loc.models.superglue import SuperGlue
 from ros2_loc.models.superpoint import SuperPoint
+from ros2_loc.models.transvpr import TransVpr
 from ros2_loc.models.weights import save_model
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -70,6 +73,21 @@ def cosplace() -> CosPlace:
     return network.train()
 
 
+def loftr() -> LoFTR:
+    """Small, with attention that adds little, so that cells which look alike match."""
+    network = LoFTR(LoFTR.Config(widths=(16, 24, 32), coarse_rounds=1, heads=4)).eval()
+    for layer in network.coarse_layers:
+        nn.init.constant_(layer.norm2.weight, 0.05)
+    trunk = network.backbone
+    gray = 0.5 + 0.2 * pictures().mean(dim=1, keepdim=True)
+    inputs = trunk.layer3(trunk.layer2(trunk.layer1(trunk.relu(trunk.bn1(trunk.conv1(gray))))))
+    inputs = inputs.permute(0, 2, 3, 1).reshape(-1, inputs.shape[1])
+    _, sigmas, directions = torch.linalg.svd(inputs, full_matrices=False)
+    spread = directions[1:25] / sigmas[1:25, None] * len(inputs) ** 0.5  # the first is what all have in common
+    trunk.layer3_outconv.weight.copy_(2.0 * (torch.linalg.qr(torch.randn(32, 24))[0] @ spread)[..., None, None])
+    return network.train()
+
+
 def pictures(count: int = 16, height: int = 64, width: int = 96) -> Tensor:
     """(count, 3, height, width), normalized as if of ImageNet: noise of several sizes, contrasts and colours."""
     coarse = [nn.functional.interpolate(torch.rand(count, 3, 64 // cell, 96 // cell), (height, width)) for cell in (2, 4, 16, 32)]
@@ -92,6 +110,23 @@ def tell_apart(layer: nn.Linear, inputs: Tensor) -> None:
     layer.bias.copy_(-layer.weight @ mean)
 
 
+def netvlad() -> NetVlad:
+    """Four clusters, 32 numbers, 8 channels at first; clusters and whitening spread what there is."""
+    network = NetVlad(NetVlad.Config(num_clusters=4, num_pcs=32, width=8))
+    for layer in network.layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    nn.init.normal_(network.pool.centroids, std=0.1)
+    nn.init.normal_(network.pool.assignment.weight, std=3.0)
+    return network
+
+
+def transvpr() -> TransVpr:
+    """Tokens of 32 numbers."""
+    return TransVpr(TransVpr.Config(width=8))
+
+
 # names of plugins
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "superpoint": superpoint,
@@ -100,6 +135,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "delg": delg,
     "cosplace": cosplace,
     "eigenplaces": cosplace,
+    "loftr": loftr,
+    "patch_netvlad": netvlad,
+    "transvpr": transvpr,
 }
 
 

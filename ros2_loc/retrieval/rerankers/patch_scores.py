@@ -14,7 +14,7 @@ from ros2_loc.errors import ConfigError
 from ros2_loc.retrieval.mutual_nearest import Pairs
 from ros2_loc.retrieval.scoring.ransac import fit_many
 from ros2_loc.retrieval.scoring.ransac_opencv import fit_each
-from ros2_loc.retrieval.scoring.verified import Verified
+from ros2_loc.retrieval.scoring.verified import SAMPLE, Verified
 
 CELL_PX = 16
 Geometry = Literal["exact", "authors"]
@@ -59,13 +59,17 @@ def verified(
         pairs: matches of the query with the places.
         query, places: what was matched.
         threshold_px: in the network's image.
-        geometry: authors: centres as in the published code, and OpenCV's RANSAC.
+        geometry: authors: centres as in the published code, OpenCV's RANSAC, and no inliers of fewer than four matches.
     """
     starts = np.cumsum([0, *(len(place) for place in places)])
     centres = np.concatenate([place.centres_px(geometry) for place in places])
     points = query.centres_px(geometry)[pairs.query], centres[starts[pairs.owner] + pairs.place]
-    fit = fit_many if geometry == "exact" else fit_each
-    return fit(*points, pairs.owner, len(places), "homography", threshold_px)
+    if geometry == "exact":
+        return fit_many(*points, pairs.owner, len(places), "homography", threshold_px)
+    found = fit_each(*points, pairs.owner, len(places), "homography", threshold_px)
+    enough = np.bincount(pairs.owner, minlength=len(places)) >= SAMPLE["homography"]
+    inliers = np.where(enough, found.inliers_per_place, 0).astype(np.int32)
+    return Verified(inliers, found.inlier_mask & enough[pairs.owner], found.transforms)
 
 
 def fused(scores: NDArray, weights: Sequence[float], how: Fusion) -> FloatArray:
