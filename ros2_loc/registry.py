@@ -80,6 +80,15 @@ TABLE: dict[str, dict[str, Component]] = {
     },
     "reranker": {
         "match_count": Component("ros2_loc.retrieval.rerankers.match_count:MatchCount", "candidates by their number of mutual matches"),
+        "cvnet": Component(
+            "ros2_loc.retrieval.rerankers.cvnet:Cvnet", "CVNet: all correlations of two images, judged by a network", "torch", "cvnet_r50"
+        ),
+        "rrt": Component(
+            "ros2_loc.retrieval.rerankers.rrt:RerankingTransformer",
+            "RRT: a transformer reads the descriptors of both images",
+            "torch",
+            "rrt_gld",
+        ),
         "patch_netvlad": Component(
             "ros2_loc.retrieval.rerankers.patch_netvlad:PatchNetvlad",
             "Patch-NetVLAD: squares of the image, each by NetVLAD",
@@ -88,6 +97,9 @@ TABLE: dict[str, dict[str, Component]] = {
         ),
         "transvpr": Component(
             "ros2_loc.retrieval.rerankers.transvpr:Transvpr", "TransVPR: patches that a transformer attends to", "torch", "transvpr_msls"
+        ),
+        "loftr": Component(
+            "ros2_loc.retrieval.rerankers.loftr:Loftr", "LoFTR: cells of two images that choose each other, slow", "torch", "loftr_outdoor"
         ),
     },
     "detector": {},

@@ -17,6 +17,7 @@ _KORNIA = "https://huggingface.co/kornia/"
 _NAVER_LICENCE = "CC BY-NC-SA 3.0"
 _MAGIC_LEAP_LICENCE = "Magic Leap: academic or non-profit noncommercial research"
 _IMAGENET = "RGB in 0..1, minus ImageNet's mean, over its standard deviation"
+_PYCLS = "BGR in 0..1, minus (0.406, 0.456, 0.485), over (0.225, 0.224, 0.229)"
 _POINTS = "keypoints in the pixels of their image, with its size; descriptors of unit length"
 
 
@@ -118,7 +119,7 @@ def _delg(depth: int, size_mb: float) -> WeightFile:
         licence="that of the repository: read its LICENSE",
         commercial=False,
         size_mb=size_mb,
-        preprocessing="BGR in 0..1, minus (0.406, 0.456, 0.485), over (0.225, 0.224, 0.229)",
+        preprocessing=_PYCLS,
         loader="ros2_loc.models.delg:load_published",
         used_by=("delg",),
     )
@@ -137,6 +138,19 @@ def _places(method: str, backbone: str, dimension: int, size_mb: float) -> Weigh
         preprocessing=_IMAGENET,
         loader="ros2_loc.models.cosplace:load_published",
         used_by=(method,),
+    )
+
+
+def _cvnet(depth: int, size_mb: float) -> WeightFile:
+    return WeightFile(
+        published=f"CVPR2022_CVNet_R{depth}.pyth",
+        source="https://github.com/sungonce/CVNet (a Google Drive folder linked there)",
+        licence="that of the repository: read its LICENSE; trained on Google Landmarks v2",
+        commercial=False,
+        size_mb=size_mb,
+        preprocessing=_PYCLS,
+        loader="ros2_loc.models.cvnet:load_published",
+        used_by=("cvnet",),
     )
 
 
@@ -279,6 +293,18 @@ TABLE: dict[str, WeightFile] = {
         preprocessing="gray in 0..1, width and height multiples of 8",
         loader="ros2_loc.models.loftr:load_published",
         used_by=("loftr",),
+    ),
+    "cvnet_r50": _cvnet(50, 141.0),
+    "cvnet_r101": _cvnet(101, 217.2),
+    "rrt_gld": WeightFile(
+        published="rrt_gld.pt",
+        source="https://github.com/uvavision/RerankingTransformer (rrt_gld_ckpts, whose files could not be had: name yours rrt_gld.pt)",
+        licence="that of the repository: read its LICENSE; trained on Google Landmarks v2",
+        commercial=False,
+        size_mb=9.0,
+        preprocessing="DELG's local descriptors of 128 numbers and global ones of 2048, of unit length",
+        loader="ros2_loc.models.rrt:load_published",
+        used_by=("rrt",),
     ),
     "hrnet_w48_cityscapes": WeightFile(
         published="hrnet_w48_cityscapes_cls19_1024x2048_trainset.pth",
