@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from ros2_loc.cli import train_cvlnet, train_features
+from ros2_loc.cli import train_cvlnet, train_features, train_places
 from ros2_loc.cli.arguments import Parser
 from ros2_loc.cli.training_runs import add_common
 
-EXAMPLE = f"{train_cvlnet.EXAMPLE}\n  {train_features.EXAMPLES['r2d2']}"
+EXAMPLE = f"{train_cvlnet.EXAMPLE}\n  {train_features.EXAMPLES['r2d2']}\n  {train_places.EXAMPLES['cosplace']}"
 
 
 def add_arguments(parser: Parser) -> None:
     """One verb for each network."""
-    features = {name: (train_features.SUMMARIES[name], example) for name, example in train_features.EXAMPLES.items()}
-    cvlnet = {"cvlnet": (train_cvlnet.SUMMARY, f"{train_cvlnet.EXAMPLE}\n  {train_cvlnet.MORE}")}
-    for name, verb in parser.add_verbs({**cvlnet, **features}).items():
-        train_cvlnet.add_arguments(verb) if name == "cvlnet" else train_features.add_arguments(verb, name)
+    verbs = {"cvlnet": (train_cvlnet.SUMMARY, f"{train_cvlnet.EXAMPLE}\n  {train_cvlnet.MORE}")}
+    for module in (train_features, train_places):
+        verbs |= {name: (module.SUMMARIES[name], example) for name, example in module.EXAMPLES.items()}
+    for name, verb in parser.add_verbs(verbs).items():
+        if name == "cvlnet":
+            train_cvlnet.add_arguments(verb)
+        else:
+            _module_of(name).add_arguments(verb, name)
         add_common(verb)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and say where the weights are; on Ctrl-C, how to go on."""
-    return train_cvlnet.run(arguments) if arguments.action == "cvlnet" else train_features.run(arguments)
+    return train_cvlnet.run(arguments) if arguments.action == "cvlnet" else int(_module_of(arguments.action).run(arguments))
+
+
+def _module_of(name: str) -> Any:
+    return train_features if name in train_features.EXAMPLES else train_places

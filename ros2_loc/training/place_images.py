@@ -140,9 +140,7 @@ def of_poses(poses: Sequence[Pose], base_from_camera: Pose, load: Callable[[int]
 
 
 def held_out(images: PlaceImages, share: float, query_every: int = 2) -> PlaceData:
-    """The images of one end of the region to validate with, every so many of them as a query; the rest to train with.
-
-    Cut across the longest extent of each area, so that no place lies on both sides.
+    """The images of one end of each area to validate with, every so many of them as a query; the rest to train with.
 
     Raises:
         DataError: too few images.
@@ -150,14 +148,18 @@ def held_out(images: PlaceImages, share: float, query_every: int = 2) -> PlaceDa
     kept = np.zeros(len(images), bool)
     for area in np.unique(images.areas):
         rows = np.flatnonzero(images.areas == area)
-        along = images.positions_m[rows]
-        axis = int(np.argmax(np.ptp(along, axis=0)))
-        kept[rows] = along[:, axis] > np.quantile(along[:, axis], 1.0 - share)
+        kept[rows] = one_end(images.positions_m[rows], share)
     chosen, rest = np.flatnonzero(kept), np.flatnonzero(~kept)
     if len(chosen) < 2 * query_every or not len(rest):
         raise DataError(f"{len(images)} images are too few to hold out {share:g} of them: give --validate-on, or more images")
     asks = np.arange(len(chosen)) % query_every == 1
     return PlaceData(images.subset(rest), PlaceQueries(images.subset(chosen[~asks]), images.subset(chosen[asks])))
+
+
+def one_end(positions_m: Array, share: float) -> NDArray[np.bool_]:
+    """(N, 2) -> (N,): which lie in the last `share` of the longest extent, so that no place is on both sides."""
+    along = positions_m[:, int(np.argmax(np.ptp(positions_m, axis=0)))]
+    return np.asarray(along > np.quantile(along, 1.0 - share))
 
 
 def _of_map(folder: Path, images: Path, area: int) -> PlaceImages:

@@ -7,12 +7,17 @@ from typing import ClassVar
 
 from ros2_loc.errors import ConfigError
 from ros2_loc.models.cosplace import CosPlace
+from ros2_loc.models.cvnet import CvNet
+from ros2_loc.models.rrt import Rrt
+from ros2_loc.training.covisibility import Covisibility
 from ros2_loc.training.loop import TrainingLoop
 from ros2_loc.training.place_batches import PlaceBatches
 from ros2_loc.training.place_classes import PlaceClasses
 from ros2_loc.training.place_objective import CosPlaceObjective
 from ros2_loc.training.place_towns import PlaceTowns
 from ros2_loc.training.place_validation import PlaceValidation
+from ros2_loc.training.reranker_batches import Curriculum, FeaturePairBatches, ImageTripletBatches
+from ros2_loc.training.reranker_validation import RerankValidation
 
 
 @dataclass(frozen=True)
@@ -53,3 +58,52 @@ class CosPlaceRecipe:
                 f"the first {self.frozen} layers are frozen and have no weights: give --trunk FILE (torchvision's ImageNet weights of "
                 f"{self.network.backbone}) or --begin-with, or let them learn with --set frozen=0"
             )
+
+
+@dataclass(frozen=True)
+class _RerankerSections:
+    """What the recipes of re-rankers have in common.
+
+    Attributes:
+        covisibility: which places are one.
+        curriculum: how it gets harder.
+        held_out: share of each map that is kept for validation where no other map is given for it.
+        begin_with: name or file of weights of the same network, this project's or its authors'; "" begins with random ones.
+        licence: of the weights that come out: say what the images allow.
+    """
+
+    covisibility: Covisibility = field(default_factory=Covisibility)
+    curriculum: Curriculum = field(default_factory=Curriculum)
+    validation: RerankValidation.Config = field(default_factory=RerankValidation.Config)
+    loop: TrainingLoop.Config = field(default_factory=lambda: TrainingLoop.Config(monitor="auc"))
+    held_out: float = 0.3
+    begin_with: str = ""
+    licence: str = "that of the training images"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.held_out < 1:
+            raise ConfigError(f"held_out {self.held_out}: is a share, between 0 and 1")
+
+
+@dataclass(frozen=True)
+class RrtRecipe(_RerankerSections):
+    """The sections of config/training/rrt_*.yaml."""
+
+    name: ClassVar[str] = "rrt"
+
+    network: Rrt.Config = field(default_factory=Rrt.Config)
+    samples: FeaturePairBatches.Config = field(default_factory=FeaturePairBatches.Config)
+
+
+@dataclass(frozen=True)
+class CvnetRerankRecipe(_RerankerSections):
+    """The sections of config/training/cvnet_rerank_*.yaml; `train_trunk`: not only the head learns."""
+
+    name: ClassVar[str] = "cvnet_rerank"
+
+    network: CvNet.Config = field(default_factory=CvNet.Config)
+    samples: ImageTripletBatches.Config = field(default_factory=ImageTripletBatches.Config)
+    train_trunk: bool = False
+
+
+RerankerRecipe = RrtRecipe | CvnetRerankRecipe

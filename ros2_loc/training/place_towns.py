@@ -45,14 +45,14 @@ class PlaceTowns:
         """
 
         first_seed: int = 3000
-        count: int = 12
+        count: int = 10
         validation_count: int = 1
         extent_m: float = 300.0
         drives: int = 2
         drive_length_m: float = 360.0
         step_m: float = 4.0
         size_px: tuple[int, int] = (160, 100)
-        domains: tuple[str, ...] = ("day", "overcast", "dusk", "night", "fog")
+        domains: tuple[str, ...] = ("day", "overcast", "night", "fog", "rain")
         aside_m: float = 0.6
         turn_deg: float = 5.0
 
