@@ -91,7 +91,7 @@ def frame_result(name: str, stamp_ns: int, truth: Pose | None, found: Localizati
         num_matches=found.num_matches,
         stage_s=dict(found.stage_s),
         place="" if found.best_place is None else place_names[found.best_place],
-        candidates=tuple(place_names[c.source] for c in found.candidates),
+        candidates=tuple(place_names[c.source] for c in found.places.candidates),
         num_keypoints=len(found.keypoints_px),
     )
 

@@ -13,11 +13,13 @@ from ros2_loc import registry
 from ros2_loc.core.pose import Array, Pose, check_covariance, transport_to_right
 from ros2_loc.core.types import Candidate, Frame, LocalFeatures, Matches, PoseEstimate, Rejection, RejectionReason
 from ros2_loc.localization.pipeline import PipelineConfig
+from ros2_loc.localization.place_search import FoundPlaces, PlaceSearch
 from ros2_loc.localization.pose_solver import Correspondences, Failure, PoseSolver, Solution
 from ros2_loc.localization.stage_clock import StageClock
 from ros2_loc.mapping.sparse_map import SparseMap
 
 SOURCE = "map"
+_NO_PLACES = FoundPlaces.believed([])
 _ELSEWHERE = ((3.0, 0.0), (-3.0, 0.0), (0.0, 3.0), (0.0, -3.0))  # radii
 
 
@@ -27,17 +29,17 @@ class Localization:
 
     Attributes:
         result: the pose or the reason.
-        candidates: places that were matched, best first.
+        places: those that were matched, best first, and how they were found.
         keypoints_px: (K, 2).
         num_matches: 2D-3D matches that went into the solver.
         inlier_pixels_px, inlier_points_m: (M, 2), (M, 3), empty when rejected.
         best_place: the place that most inliers come from.
         pairs_px: (L, 4) x, y in the query and x, y in the best place's image.
-        stage_s: seconds per stage: extract, encode, retrieve, match, solve.
+        stage_s: seconds per stage: extract, encode, retrieve, rerank, match, guide, solve.
     """
 
     result: PoseEstimate | Rejection
-    candidates: tuple[Candidate, ...] = ()
+    places: FoundPlaces = _NO_PLACES
     keypoints_px: Array = field(default_factory=lambda: np.zeros((0, 2)))
     num_matches: int = 0
     inlier_pixels_px: Array = field(default_factory=lambda: np.zeros((0, 2)))
@@ -79,10 +81,7 @@ class MapLocalizer:
         self._config = pipeline.localizer
         self._extractor = registry.create("extractor", pipeline.extractor, device)
         self._matcher = registry.create("matcher", pipeline.matcher, device)
-        self._encoder = registry.create("encoder", pipeline.encoder, device)
-        self._encoder.restore(sparse_map.encoder_state)
-        self._reranker = registry.create("reranker", pipeline.reranker, device) if pipeline.reranker else None
-        self._evidence = sparse_map.evidence_for(self._reranker, pipeline.reranker) if self._reranker else ()
+        self._search = PlaceSearch(sparse_map, pipeline, device)
         self._solver = PoseSolver(pipeline.solver)
         self._positions = np.array([p.map_from_base.translation for p in sparse_map.places])
         self._centres = np.array([p.map_from_camera.translation for p in sparse_map.places])
@@ -119,14 +118,13 @@ class MapLocalizer:
         near = near[~np.isin(near, hidden)]
         found: Localization | None = None
         if len(near):
-            candidates = [Candidate(int(i), 1.0) for i in near]
-            found = self._locate(frame, features, candidates, clock, hidden)
+            found = self._locate(frame, features, FoundPlaces.believed(near.tolist()), clock, hidden)
             if isinstance(found.result, PoseEstimate) or not self._config.search_all_when_lost:
                 return found
-        candidates = self._retrieve(frame, features, clock, hidden)
-        if not candidates:
+        places = self._search.search(frame, features, clock, prior, hidden)
+        if not places.candidates:
             return self._reject(frame, clock, RejectionReason.NO_CANDIDATES, "the map has no place to compare with", features)
-        return self._locate(frame, features, candidates, clock, hidden)
+        return self._locate(frame, features, places, clock, hidden)
 
     def _near(self, prior: PoseEstimate) -> NDArray[np.int64]:
         """Places within reach of the prior that look the same way, nearest first."""
@@ -139,36 +137,23 @@ class MapLocalizer:
         usable = int((agrees & (distance < reach)).sum())
         return order[: min(config.prior_places, usable)]
 
-    def _retrieve(self, frame: Frame, features: LocalFeatures, clock: StageClock, hidden: NDArray[np.int64]) -> list[Candidate]:
-        config = self._config
-        descriptor = clock.run("encode", lambda: self._encoder.encode(frame, features))
-        among = np.delete(np.arange(len(self._map.places)), hidden) if len(hidden) else None
-        found = clock.run("retrieve", lambda: self._map.index.search(descriptor, config.retrieved_places, among))
-        reranker = self._reranker
-        if reranker is not None and len(found) > config.matched_places:
-            query = reranker.describe(frame, features)
-            places = [self._evidence[c.source] for c in found]
-            scores = clock.run("rerank", lambda: reranker.score(query, found, places)).scores
-            found = [Candidate(found[i].source, float(scores[i])) for i in np.argsort(-scores, kind="stable")]
-        return found[: config.matched_places]
-
     def _locate(
-        self, frame: Frame, features: LocalFeatures, candidates: Sequence[Candidate], clock: StageClock, hidden: NDArray[np.int64]
+        self, frame: Frame, features: LocalFeatures, places: FoundPlaces, clock: StageClock, hidden: NDArray[np.int64]
     ) -> Localization:
-        matched = clock.run("match", lambda: self._match(features, candidates))
+        matched = clock.run("match", lambda: self._match(features, places.candidates))
         solution = clock.run("solve", lambda: self._solver.solve(frame.camera, self._correspondences(features, matched)))
         if isinstance(solution, Solution) and self._config.guided:
             start = solution.map_from_camera
             guided, by_chance = clock.run("guide", lambda: self._guided(frame, features, start, hidden))
             if len(guided.query) - by_chance < self._solver.min_inliers:
                 detail = f"{len(guided.query)} points of the map around have their like in the image, {by_chance:.0f} would by chance"
-                return self._reject(frame, clock, RejectionReason.UNSUPPORTED, detail, features, tuple(candidates), len(matched.query))
+                return self._reject(frame, clock, RejectionReason.UNSUPPORTED, detail, features, places, len(matched.query))
             if len(guided.query) >= len(matched.query[: len(solution.inliers)][solution.inliers]):
                 matched = guided
                 solution = clock.run("solve", lambda: self._solver.refine(frame.camera, self._correspondences(features, guided), start))
         if isinstance(solution, Failure):
-            return self._reject(frame, clock, solution.reason, solution.detail, features, tuple(candidates), len(matched.query))
-        return self._accept(frame, features, candidates, matched, solution, clock, hidden)
+            return self._reject(frame, clock, solution.reason, solution.detail, features, places, len(matched.query))
+        return self._accept(frame, features, places, matched, solution, clock, hidden)
 
     def _match(self, features: LocalFeatures, candidates: Sequence[Candidate]) -> _Matched:
         """Each keypoint's best map point over all candidates, best matches first."""
@@ -251,7 +236,7 @@ class MapLocalizer:
         self,
         frame: Frame,
         features: LocalFeatures,
-        candidates: Sequence[Candidate],
+        places: FoundPlaces,
         matched: _Matched,
         solution: Solution,
         clock: StageClock,
@@ -268,12 +253,12 @@ class MapLocalizer:
                 f"{far:.0f} m from the nearest place, {self._config.max_distance_to_place_m:.0f} m is the limit",
             )
         if failure is not None:
-            return self._reject(frame, clock, *failure, features, tuple(candidates), len(matched.query))
+            return self._reject(frame, clock, *failure, features, places, len(matched.query))
         best = int(np.bincount(inliers.place).argmax())
         from_best = inliers.order(inliers.place == best)
         return Localization(
             result=estimate,
-            candidates=tuple(candidates),
+            places=places,
             keypoints_px=features.keypoints,
             num_matches=len(matched.query),
             inlier_pixels_px=features.keypoints[inliers.query],
@@ -302,8 +287,8 @@ class MapLocalizer:
         reason: RejectionReason,
         detail: str,
         features: LocalFeatures,
-        candidates: tuple[Candidate, ...] = (),
+        places: FoundPlaces = _NO_PLACES,
         num_matches: int = 0,
     ) -> Localization:
         rejection = Rejection(frame.stamp_ns, reason, detail)
-        return Localization(rejection, candidates, features.keypoints, num_matches, stage_s=clock.seconds)
+        return Localization(rejection, places, features.keypoints, num_matches, stage_s=clock.seconds)

@@ -12,6 +12,8 @@ from ros2_loc.errors import ConfigError
 from ros2_loc.localization.fusion import PoseFusion
 from ros2_loc.localization.pose_solver import PoseSolver
 from ros2_loc.mapping.config import MappingConfig
+from ros2_loc.retrieval.reranking import AdaptiveReranking
+from ros2_loc.retrieval.sequence import SequenceMatcher
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class LocalizerConfig:
     min_keypoints: int = 50
     retrieved_places: int = 20  # by global descriptor
     matched_places: int = 6  # of these, after re-ranking
+    sequence: bool = False  # weigh them by what the last frames showed
     prior_places: int = 3  # matched when a prior is given
     prior_radius_m: float = 15.0  # plus three sigma of the prior
     prior_max_angle_deg: float = 75.0
@@ -42,6 +45,8 @@ class PipelineConfig:
     encoder: dict[str, Any] = field(default_factory=lambda: {"name": "vlad"})
     matcher: dict[str, Any] = field(default_factory=lambda: {"name": "mutual_nearest"})
     reranker: dict[str, Any] = field(default_factory=dict)
+    reranking: AdaptiveReranking.Config = field(default_factory=AdaptiveReranking.Config)
+    sequence: SequenceMatcher.Config = field(default_factory=SequenceMatcher.Config)
     solver: PoseSolver.Config = field(default_factory=PoseSolver.Config)
     localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
     mapping: MappingConfig = field(default_factory=MappingConfig)

@@ -22,7 +22,7 @@ from ros2_loc.core.pose import Array, Pose, transport_to_left
 from ros2_loc.core.types import FloatArray, LocalFeatures, PlaceEvidence
 from ros2_loc.errors import DataError
 from ros2_loc.io.features import read_evidence, read_features
-from ros2_loc.io.files import read_text, sha256
+from ros2_loc.io.files import read_text, require_file, sha256
 from ros2_loc.io.images import read_image
 from ros2_loc.retrieval.index import PlaceIndex
 
@@ -221,7 +221,18 @@ class SparseMap:
 
     def thumbnail(self, place: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, small, of the place's image."""
-        return read_image(self.folder / "thumbnails" / f"{place:06d}.jpg")
+        return read_image(self._thumbnail_path(place))
+
+    def thumbnail_jpeg(self, place: int) -> bytes:
+        """The same as it is stored.
+
+        Raises:
+            DataError: it is not there.
+        """
+        return require_file(self._thumbnail_path(place), "thumbnail").read_bytes()
+
+    def _thumbnail_path(self, place: int) -> Path:
+        return self.folder / "thumbnails" / f"{place:06d}.jpg"
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,8 @@ no bad message becomes a pose. Messages carry their stamp through as integer nan
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -250,16 +251,24 @@ def status_message(
     return message
 
 
-def retrieved_places(localization: Localization, places: Sequence[Place], frame_id: str) -> Any:
-    """ros2_loc/RetrievedPlaces: the candidates of one frame, best first; `places` are the map's."""
+def retrieved_places(
+    localization: Localization, places: Sequence[Place], frame_id: str, thumbnail: Callable[[int], bytes] | None = None
+) -> Any:
+    """ros2_loc/RetrievedPlaces: the candidates of one frame, best first.
+
+    Args:
+        places: of the map.
+        thumbnail: gives the JPEG of a place by its number; None: the messages have none.
+    """
     msg = own_messages()
-    retrieved = [
-        msg.RetrievedPlace(
-            place_id=places[candidate.source].name,
-            pose=pose_to_message(places[candidate.source].map_from_base),
-            score=float(candidate.score),
-            num_inliers=len(localization.pairs_px) if candidate.source == localization.best_place else 0,
-        )
-        for candidate in localization.candidates
-    ]
-    return msg.RetrievedPlaces(header=header(localization.result.stamp_ns, frame_id), places=retrieved)
+    found, when = localization.places, header(localization.result.stamp_ns, frame_id)
+    retrieved = []
+    for candidate, similarity, verified in zip(found.candidates, found.similarity.tolist(), found.verified.tolist(), strict=True):
+        place = places[candidate.source]
+        message = msg.RetrievedPlace(place_id=place.name, pose=pose_to_message(place.map_from_base), score=float(candidate.score))
+        message.similarity, message.verified_matches = similarity, verified
+        message.num_inliers = len(localization.pairs_px) if candidate.source == localization.best_place else 0
+        if thumbnail is not None:
+            message.thumbnail = CompressedImage(header=when, format="jpeg", data=array("B", thumbnail(candidate.source)))
+        retrieved.append(message)
+    return msg.RetrievedPlaces(header=when, confidence=found.confidence, reranking=found.reranking, places=retrieved)

@@ -26,6 +26,7 @@ from ros2_loc.ros.node_base import BaseParameters, NodeBase, one_line, run
 from ros2_loc.ros.params import parameter
 from ros2_loc.ros.prior import PriorKeeper
 from ros2_loc.ros.tf import TransformReader
+from ros2_loc.ros.thumbnails import Thumbnails
 from ros2_loc.visualization.overlay import OverlayStatus, draw_overlay
 
 _JUMP_BACK_NS = 500_000_000  # images may come out of order by less
@@ -45,6 +46,7 @@ class MapLocalizerParameters(BaseParameters):
     image_reliability: str = parameter("reliable", "QoS of the image subscription", choices=qos.RELIABILITIES)
     rectified: bool = parameter(False, "the images are rectified: the camera is P of camera_info, not K and D")
     transform_patience_s: float = parameter(0.2, "how long the worker waits for the camera's transform, s", minimum=0.0, maximum=5.0)
+    thumbnails: bool = parameter(False, "put small pictures of the places into localization/places")
     prior: str = parameter("fusion", "look first near the fused pose, the own last pose, or everywhere", choices=("fusion", "own", "none"))
     prior_max_age_s: float = parameter(1.0, "a pose further from the image's stamp is no prior, s", minimum=0.0)
     prior_speed_m_s: float = parameter(15.0, "how fast the base may move between prior and image, m/s", minimum=0.0)
@@ -68,12 +70,14 @@ class MapLocalizerNode(NodeBase):
         started = time.perf_counter()
         self._map = SparseMap.load(p.map)
         self._localizer = MapLocalizer(self._map, load_pipeline(p.pipeline), p.device)
+        self._thumbnails = Thumbnails(self._map)
         self._state_names = {getattr(self._messages.LocalizationStatus, state.name): state.value for state in FusionState}
         self._statistics = FrameStatistics()
         self._pose_publisher = self.publish(PoseWithCovarianceStamped, "localization/map_pose", qos.RESULT)
         self._status_publisher = self.publish(self._messages.LocalizationStatus, "localization/status", qos.RESULT)
         self._places_publisher = self.publish(self._messages.RetrievedPlaces, "localization/places", qos.RESULT)
         self._place_poses_publisher = self.publish(PoseArray, "localization/place_poses", qos.RESULT)
+        self._places_image_publisher = self.publish(Image, "localization/places_image", qos.image_qos())
         self._overlay_publisher = self.publish(Image, "localization/matches_image", qos.image_qos())
         self.diagnostics.add("input", self._diagnose_input)
         self.diagnostics.add("localization", self._statistics.report)
@@ -139,9 +143,8 @@ class MapLocalizerNode(NodeBase):
             return
         self._statistics.add(localization.result, localization.stage_s, time.perf_counter() - received_s)
         self._publish_result(localization)
-        if isinstance(frame, Frame) and self._overlay_publisher.get_subscription_count():
-            overlay = self._overlay(frame, localization)
-            self._overlay_publisher.publish(conversions.image_from_rgb(overlay, frame.stamp_ns, message.header.frame_id))
+        if isinstance(frame, Frame):
+            self._publish_pictures(frame, localization, message.header.frame_id)
 
     def _localize(self, frame: Frame) -> Localization:
         try:
@@ -162,9 +165,17 @@ class MapLocalizerNode(NodeBase):
         status = conversions.localization_status(localization, state=self._state, source=self.get_name(), frame_id=frame_id)
         self._status_publisher.publish(status)
         if self._places_publisher.get_subscription_count() or self._place_poses_publisher.get_subscription_count():
-            places = conversions.retrieved_places(localization, self._map.places, frame_id)
+            thumbnail = self._thumbnails.jpeg if self.params.thumbnails else None
+            places = conversions.retrieved_places(localization, self._map.places, frame_id, thumbnail)
             self._places_publisher.publish(places)
             self._place_poses_publisher.publish(PoseArray(header=places.header, poses=[place.pose for place in places.places]))
+
+    def _publish_pictures(self, frame: Frame, localization: Localization, frame_id: str) -> None:
+        """Those that somebody wants to see."""
+        pictures = ((self._overlay_publisher, self._overlay), (self._places_image_publisher, self._thumbnails.beside))
+        for publisher, draw in pictures:
+            if publisher.get_subscription_count():
+                publisher.publish(conversions.image_from_rgb(draw(frame, localization), frame.stamp_ns, frame_id))
 
     def _overlay(self, frame: Frame, localization: Localization) -> NDArray[np.uint8]:
         place = "" if localization.best_place is None else self._map.places[localization.best_place].name

@@ -100,7 +100,7 @@ def test_a_place_can_be_hidden(localizer: MapLocalizer, town_sequence: ImageSequ
     frame = town_sequence.frame(8)  # is place 4
     features = localizer._extractor.extract(frame)
     found = localizer.localize_features(frame, features, without_place=4)
-    assert found.best_place != 4 and all(c.source != 4 for c in found.candidates)
+    assert found.best_place != 4 and all(c.source != 4 for c in found.places.candidates)
     assert isinstance(found.result, PoseEstimate)
     assert np.linalg.norm(error(found.result, town_sequence.map_from_base[8])[:3]) < 0.1
 

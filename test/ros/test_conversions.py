@@ -22,6 +22,7 @@ from ros2_loc.core.geodesy import GeoOrigin, enu_from_geodetic
 from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import Candidate, PoseEstimate, Rejection, RejectionReason
 from ros2_loc.errors import DataError
+from ros2_loc.localization.place_search import FoundPlaces
 from ros2_loc.ros import conversions as c
 
 numbers = st.floats(-50, 50)
@@ -247,7 +248,7 @@ def test_a_receiver_without_a_fix_is_refused() -> None:
 def localization(result: PoseEstimate | Rejection) -> Any:
     return SimpleNamespace(
         result=result,
-        candidates=(Candidate(1, 0.9), Candidate(0, 0.4)),
+        places=FoundPlaces((Candidate(1, 0.9), Candidate(0, 0.4)), np.array([0.9, np.nan]), np.zeros(2, dtype=np.int64)),
         num_matches=100,
         best_place=1 if isinstance(result, PoseEstimate) else None,
         pairs_px=np.zeros((30 if isinstance(result, PoseEstimate) else 0, 4)),

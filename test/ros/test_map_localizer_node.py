@@ -23,6 +23,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import Candidate, Frame, PoseEstimate, Rejection, RejectionReason
 from ros2_loc.localization.map_localizer import Localization
+from ros2_loc.localization.place_search import FoundPlaces
 from ros2_loc.ros import conversions, map_localizer_node, qos
 from ros2_loc.ros.tf import StaticTransformBroadcaster
 
@@ -51,15 +52,18 @@ class FakeLocalizer:
             return Localization(Rejection(frame.stamp_ns, RejectionReason.TOO_FEW_INLIERS, "7 of 12"), stage_s={"extract": 0.01})
         estimate = PoseEstimate(frame.stamp_ns, Pose(np.eye(3), np.array([level, 0.0, 0.0])), np.eye(6) * 0.01, 80, "map")
         pixels = np.array([[10.5, 10.5], [20.5, 20.5]])
-        candidates, pairs = (Candidate(1, 0.9), Candidate(0, 0.5)), np.hstack([pixels, pixels])
-        return Localization(estimate, candidates, pixels, 120, pixels, np.zeros((2, 3)), 1, pairs, {"extract": 0.01})
+        candidates, pairs = (Candidate(1, 75.0), Candidate(0, 0.5)), np.hstack([pixels, pixels])
+        places = FoundPlaces(candidates, np.array([0.4, 0.5]), np.array([75, 0]), 0.875, "confirmed")
+        return Localization(estimate, places, pixels, 120, pixels, np.zeros((2, 3)), 1, pairs, {"extract": 0.01})
 
 
 @pytest.fixture
 def localizer(monkeypatch: pytest.MonkeyPatch) -> FakeLocalizer:
     fake = FakeLocalizer()
     places = tuple(SimpleNamespace(name=f"place{i}", map_from_base=Pose(np.eye(3), np.array([i, 0.0, 0.0]))) for i in range(2))
-    monkeypatch.setattr(map_localizer_node.SparseMap, "load", staticmethod(lambda folder, verify=True: SimpleNamespace(places=places)))
+    jpeg = cv2.imencode(".jpg", np.full((30, 40, 3), 200, dtype=np.uint8))[1].tobytes()
+    sparse_map = SimpleNamespace(places=places, thumbnail_jpeg=lambda place: jpeg)
+    monkeypatch.setattr(map_localizer_node.SparseMap, "load", staticmethod(lambda folder, verify=True: sparse_map))
     monkeypatch.setattr(map_localizer_node, "MapLocalizer", lambda *arguments: fake)
     return fake
 
@@ -141,6 +145,10 @@ def test_an_image_becomes_a_pose_with_its_stamp_a_status_and_places(world: Calla
     assert pose.pose.pose.position.x == 42.0 and pose.pose.covariance[0] == pytest.approx(0.01)
     assert status.accepted and status.num_inliers == 80 and status.num_matches == 120 and list(status.stage_names) == ["extract"]
     assert [place.place_id for place in there.places[0].places] == ["place1", "place0"]
+    found = there.places[0]
+    assert (found.confidence, found.reranking) == (0.875, "confirmed")
+    assert [place.verified_matches for place in found.places] == [75, 0] and found.places[0].similarity == pytest.approx(0.4)
+    assert not len(found.places[0].thumbnail.data)
     (frame, prior), *_ = localizer.frames
     assert prior is None and frame.camera.principal_point_px == (32.0, 24.0)
     assert np.allclose(frame.base_from_camera.matrix, BASE_FROM_CAMERA.matrix)
@@ -285,6 +293,19 @@ def test_compressed_images_and_the_overlay_for_those_who_ask(world: Callable[...
     assert [p.position.x for p in place_poses[0].poses] == [1.0, 0.0]
     message.data = b"no jpeg at all"
     assert "OpenCV can decode" in there.answer(message).rejection_detail
+
+
+def test_thumbnails_and_the_picture_of_places_for_those_who_ask(world: Callable[..., World]) -> None:
+    there = world(thumbnails=True)
+    pictures: list[Image] = []
+    there.node.create_subscription(Image, "localization/places_image", pictures.append, qos.image_qos())
+    assert there.until(lambda: there.localizer_node._places_image_publisher.get_subscription_count() == 1)
+    assert there.answer(there.image(START)).accepted
+    assert there.until(lambda: len(there.places) == 1 and len(pictures) == 1)
+    for place in there.places[0].places:
+        assert place.thumbnail.format == "jpeg" and place.thumbnail.header.stamp == there.places[0].header.stamp
+        assert cv2.imdecode(np.frombuffer(place.thumbnail.data, np.uint8), cv2.IMREAD_COLOR).shape == (30, 40, 3)
+    assert pictures[0].header.frame_id == "camera" and pictures[0].height > 150
 
 
 def test_cleanup_and_another_start_leave_nothing_behind(world: Callable[..., World]) -> None:
