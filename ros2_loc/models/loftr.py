@@ -164,7 +164,7 @@ def position_encoding(channels: int, size: tuple[int, int], encoding: Encoding) 
 
 def confidences(first: Cells, second: Cells) -> Tensor:
     """Dual softmax (B, cells of the first, cells of the second) (equation 2)."""
-    scale = first.tokens.shape[-1] ** 0.5
+    scale = first.tokens.shape[-1] ** 0.5  # of each, as sums of products are too much for 16 bits
     similarity = torch.einsum("blc,bsc->bls", first.tokens / scale, second.tokens / scale) / TEMPERATURE
     for cells, axis in ((first, 2), (second, 1)):
         if cells.valid is not None:

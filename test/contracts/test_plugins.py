@@ -32,12 +32,15 @@ RANDOM: dict[str, dict[str, object]] = {
     "eigenplaces": {},
     "patch_netvlad": {},
     "transvpr": {},
+    "cvnet": {},
+    "rrt": {},
     "loftr": {},
 }
 # settings of re-rankers in these tests
 RERANKERS: dict[str, dict[str, object]] = {
     "patch_netvlad": {"num_pcs": 32, "image_size": [WIDTH, HEIGHT]},
     "transvpr": {"image_size": [WIDTH, HEIGHT]},
+    "cvnet": {"max_edge_px": 128, "scales": [1.0]},
 }
 # whose features a matcher takes, and of how many numbers; others take any
 FEATURES = {"superglue": ("superpoint", 256), "lighterglue": ("xfeat", 64), "lightglue": ("aliked", 128)}
@@ -319,7 +322,7 @@ def places_of(reranker: Reranker, image: NDArray[np.uint8]) -> tuple[list[Frame]
     return frames if reranker.needs_image else None, features if reranker.needs_features else None
 
 
-@pytest.fixture(params=plugins("reranker"))
+@pytest.fixture(scope="module", params=plugins("reranker"))
 def reranker(request: pytest.FixtureRequest, untrained: Callable[[str], dict[str, Any]]) -> Reranker:
     return make("reranker", request.param, **(untrained(request.param) | RERANKERS.get(request.param, {})))  # type: ignore[no-any-return]
 

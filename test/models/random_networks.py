@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ros2_loc.models.cosplace import CosPlace
+from ros2_loc.models.cvnet import CvNet
 from ros2_loc.models.d2net import D2Net
 from ros2_loc.models.delg import Delg
 from ros2_loc.models.loftr import LoFTR
 from ros2_loc.models.patch_netvlad import NetVlad
+from ros2_loc.models.rrt import Rrt
 from ros2_loc.models.superglue import SuperGlue
 from ros2_loc.models.superpoint import SuperPoint
 from ros2_loc.models.transvpr import TransVpr
@@ -127,6 +129,44 @@ def transvpr() -> TransVpr:
     return TransVpr(TransVpr.Config(width=8))
 
 
+def cvnet() -> CvNet:
+    """The trunk is ResNet-50, what follows is small; correlations say little, as global descriptors tell images apart."""
+    network = CvNet(CvNet.Config(dimension=32, channels=16, width=4)).eval()
+    trunk = network.trunk
+    tell_apart(trunk.fc, trunk.pool(trunk.s4(trunk.s3_sums(pictures()).relu())))
+    network.verifier.mlp[-1].weight.mul_(0.05)
+    return network.train()
+
+
+def rrt() -> Rrt:
+    """Of 32 numbers, made by hand: a descriptor that finds one alike in the other image is doubled, by which its marks, made smaller by the
+    normalization, count less, and the first token sums the marks up.
+    """
+    network = Rrt(Rrt.Config(global_dimension=0, local_dimension=32, dimension=36, num_heads=1, num_layers=2, hidden=8))
+    for parameter in network.layers.parameters():
+        parameter.zero_()
+    for layer in network.layers:
+        nn.init.ones_(layer.norm1.weight)
+        nn.init.ones_(layer.norm2.weight)
+        layer.merge.weight.copy_(torch.eye(36))
+    network.local_projection.weight.copy_(torch.eye(36, 32))
+    network.local_projection.bias.zero_()
+    network.scale_embedding.weight.zero_()
+    network.segment_embedding.weight.zero_()
+    query, place = 32, 33
+    network.segment_embedding.weight[0, query] = network.segment_embedding.weight[1, place] = 1.0
+    find, gather = network.layers
+    find.query.weight.copy_(60.0 * torch.eye(36))
+    key, value = find.key_value.weight[:36], find.key_value.weight[36:]
+    key.copy_(torch.eye(36))
+    key[query, query] = key[place, place] = -10.0  # not in its own image
+    value[:32, :32] = torch.eye(32)
+    gather.key_value.weight[36 + 35, [query, place]] = 1.0
+    network.classifier.weight.zero_()
+    network.classifier.weight[0, 35] = -10.0
+    return network
+
+
 # names of plugins
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "superpoint": superpoint,
@@ -138,6 +178,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "loftr": loftr,
     "patch_netvlad": netvlad,
     "transvpr": transvpr,
+    "cvnet": cvnet,
+    "rrt": rrt,
 }
 
 
