@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from ros2_loc.core.types import Candidate
 from ros2_loc.errors import ConfigError, DataError
+from ros2_loc.evaluation.retrieval_adaptive import AdaptiveWork
 from ros2_loc.evaluation.retrieval_methods import Plugins, RetrievalMethod, make_plugins
 from ros2_loc.evaluation.retrieval_metrics import reranked, sweep_counts
 from ros2_loc.evaluation.retrieval_records import PlaceResult, RetrievalCell, RetrievalEvaluation
@@ -141,23 +141,22 @@ class DatasetWork:
         if not method.reranker:
             results = tuple(self._result(i, found) for i, found in enumerate(retrieved))
             return self._cell(method, method.label, results, facts)
-        work = self._reranking(method)
+        work = self.reranking(method)
         self._warm_up(work, retrieved)
         results = tuple(self._reranked_result(method, work, i, retrieved[i]) for i in self._bar(method.label))
         return self._cell(method, method.label, results, {**facts, **work.facts()})
 
     def _adaptive(self, method: RetrievalMethod) -> RetrievalCell:
-        from ros2_loc.evaluation.retrieval_adaptive import AdaptiveWork
-
         retrieved, facts = self._retrieve(method)
-        work = self._reranking(method)
+        work = self.reranking(method)
         self._warm_up(work, retrieved)
-        adaptive, results = AdaptiveWork(work), []
+        adaptive = AdaptiveWork(work, self._dataset.database)
+        results = []
         for i in self._bar(method.label + ADAPTIVE):
-            order, found = adaptive.rerank(i, retrieved[i].candidates)
-            stage_s = {**retrieved[i].stage_s, **found.stage_s}
-            result = self._result(i, Retrieved(order, stage_s), found.inliers)
-            results.append(replace(result, num_scored=found.num_scored, why=found.why))
+            found = adaptive.rerank(i, retrieved[i].candidates)
+            features_s = self._features_s(method, work, i) if found.num_scored else {}
+            result = self._result(i, Retrieved(found.candidates, {**retrieved[i].stage_s, **features_s, **found.stage_s}), found.inliers)
+            results.append(replace(result, num_scored=found.num_scored, why=found.why, confidence=found.confidence))
         return self._cell(method, method.label + ADAPTIVE, tuple(results), {**facts, **work.facts()})
 
     def _cell(
@@ -171,7 +170,7 @@ class DatasetWork:
         scores, inliers, more_s = work.scores(evidence, retrieved.candidates)
         order = reranked(scores)
         ordered = tuple(Candidate(retrieved.candidates[k].source, float(scores[k])) for k in order)
-        features_s = {} if method.encoder_needs_features or not work.reranker.needs_features else {"features": work.features_s(i)}
+        features_s = self._features_s(method, work, i)
         result = self._result(i, Retrieved(ordered, {**retrieved.stage_s, **features_s, **stage_s, **more_s}))
         first = []
         for k in sweep_counts(len(retrieved.candidates)) if self._options.sweep else ():
@@ -199,6 +198,11 @@ class DatasetWork:
             stage_s=found.stage_s,
         )
 
+    def _features_s(self, method: RetrievalMethod, work: Reranking, query: int) -> dict[str, float]:
+        """Local features that only the re-ranker needs are part of its costs."""
+        only = work.reranker.needs_features and not method.encoder_needs_features
+        return {"features": work.features_s(query)} if only else {}
+
     def _retrieve(self, method: RetrievalMethod) -> tuple[list[Retrieved], dict[str, float]]:
         """Candidates of each query, shared by all methods with the same retriever."""
         key = _told(method.retriever)
@@ -212,7 +216,12 @@ class DatasetWork:
         found, descriptor_bytes = self._retrieved[key]
         return found, {"places": float(len(self._dataset.database)), "descriptor_bytes": float(descriptor_bytes)}
 
-    def _reranking(self, method: RetrievalMethod) -> Reranking:
+    def reranking(self, method: RetrievalMethod) -> Reranking:
+        """The method's re-ranker with the descriptions of all places.
+
+        Raises:
+            DataError: it can't be run on this machine.
+        """
         plugins = self._plugins(method)
         assert plugins.reranker is not None, "a method without re-ranker has nothing to re-rank with"
         needed = plugins.reranker.needs_features
@@ -247,12 +256,3 @@ class DatasetWork:
     @property
     def _images(self) -> Path:
         return self._folder / "images"
-
-
-def hardest(cells: Sequence[RetrievalCell]) -> list[int]:
-    """Queries of one data set on which the methods differ most, then those that fewest answer; all cells have the same queries."""
-    right = np.array([[bool(r.right[:1] == (True,)) for r in cell.results] for cell in cells if cell.results])
-    if right.size == 0:
-        return []
-    share = right.mean(axis=0)
-    return [int(i) for i in np.argsort(np.abs(share - 0.5), kind="stable")]

@@ -37,6 +37,7 @@ class PlaceResult:
         num_scored: candidates that the re-ranker compared.
         stage_s: seconds; names in STAGES.
         why: of an adaptive re-ranking, why it ended.
+        confidence: of an adaptive re-ranking, that the first place is right.
     """
 
     name: str
@@ -50,6 +51,7 @@ class PlaceResult:
     num_scored: int
     stage_s: dict[str, float]
     why: str = ""
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,17 @@ def rerank_s(seconds: Mapping[str, float]) -> float:
 def retrieve_s(seconds: Mapping[str, float]) -> float:
     """Of a query: global descriptor (with the local features that it is made of) and search."""
     return sum(seconds.get(stage, 0.0) for stage in RETRIEVE)
+
+
+def parts_s(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Of a query: "retrieve", and of the re-ranker "extraction", "matching" and "scoring"."""
+    extraction = sum(seconds.get(stage, 0.0) for stage in EXTRACT)
+    return {
+        "retrieve": retrieve_s(seconds),
+        "extraction": extraction,
+        "matching": seconds.get("matching", 0.0),
+        "scoring": seconds.get("scoring", 0.0),
+    }
 
 
 def _medians(times: list[dict[str, float]]) -> dict[str, float]:

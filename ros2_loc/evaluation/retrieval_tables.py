@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ros2_loc.evaluation import retrieval_metrics as rm
 from ros2_loc.evaluation.cross_view_tables import Cells, TextTable
-from ros2_loc.evaluation.retrieval_records import RetrievalCell, RetrievalEvaluation, rerank_s, retrieve_s, summary
+from ros2_loc.evaluation.retrieval_records import RetrievalCell, RetrievalEvaluation, parts_s, rerank_s, summary
+
+SURE = 0.9  # a confidence from which the first place counts as certain
 
 
 def tables(evaluation: RetrievalEvaluation) -> list[TextTable]:
@@ -42,9 +46,9 @@ def recall_table(cells: Sequence[RetrievalCell]) -> TextTable:
     for domain in [*domains, ""] if len(domains) > 1 else [""]:
         for cell in cells:
             s = summary(cell, domain)
-            shown = "queries" if not domain and len(domains) < 2 else domain or "all"
+            shown = domain or "all"
             if cell.not_run:
-                rows += [(cell.method, shown, f"not run: {cell.not_run}", *[""] * len(rm.RECALL_AT))] if not domain else []
+                rows += [] if domain else [(cell.method, f"not run: {cell.not_run}", *[""] * (len(rm.RECALL_AT) + 2))]
                 continue
             low_high = "-" if s["interval"] is None else f"{100 * s['interval'][0]:.1f} to {100 * s['interval'][1]:.1f}"
             recalls = [_percent(s["recall"][n]) for n in rm.RECALL_AT]
@@ -69,21 +73,29 @@ def sweep_table(cells: Sequence[RetrievalCell]) -> TextTable:
 
 
 def adaptive_table(cells: Sequence[RetrievalCell]) -> TextTable:
-    """What is saved by re-ranking only as far as needed, and what it costs."""
+    """What is saved by re-ranking only as far as needed, what it costs, and whether it knows when it is wrong."""
     whole = {cell.method: cell for cell in cells}
     rows: list[Cells] = []
     for cell in (c for c in cells if is_adaptive(c)):
-        always = whole.get(cell.method.rpartition(",")[0])
-        s, t = summary(cell), summary(always) if always else None
+        always = summary(whole[cell.method.rpartition(",")[0]])
         reasons = [r.why for r in cell.results]
-        why = ", ".join(f"{word} {reasons.count(word)}" for word in dict.fromkeys(reasons))
-        skipped = float(sum(r.num_scored == 0 for r in cell.results)) / max(len(cell.results), 1)
-        before = ("-", "-") if t is None else (_percent(t["recall"][1]), f"{1000 * rerank_s(t['seconds']):.0f}")
-        mean_ms = 1000 * sum(rerank_s(r.stage_s) for r in cell.results) / max(len(cell.results), 1)
-        after = (_percent(s["recall"][1]), f"{s['scored']:.1f} of {cell.candidates}", _percent(skipped), f"{mean_ms:.0f}")
-        rows.append((cell.method, before[0], after[0], after[1], after[2], before[1], after[3], why))
-    header = ("", "R@1 always", "R@1 adaptive", "compared", "none compared", "ms always", "ms adaptive", "ended because, queries")
-    note = "compared: candidates of a query, mean. ms: of re-ranking a query (always: median, adaptive: mean). none compared: % of queries."
+        sure = [r.right[:1] == (True,) for r in cell.results if (r.confidence or 0.0) >= SURE]
+        rows.append(
+            (
+                cell.method,
+                f"{_percent(summary(cell)['recall'][1])} ({_percent(always['recall'][1])})",
+                f"{np.mean([r.num_scored for r in cell.results]):.1f} of {cell.candidates}",
+                f"{1000 * np.mean([rerank_s(r.stage_s) for r in cell.results]):.0f} ({1000 * rerank_s(always['seconds']):.0f})",
+                ", ".join(f"{word} {reasons.count(word)}" for word in dict.fromkeys(reasons)),
+                f"{_percent(len(sure) / len(reasons))}",
+                _percent(float(np.mean(sure)) if sure and cell.has_truth else None),
+            )
+        )
+    header = ("", "R@1 (always)", "compared", "ms (always)", "ended because: queries", "sure", "of these right")
+    note = (
+        "always: every candidate is compared. compared: candidates of a query, mean. ms: of re-ranking a query, mean (always: median). "
+        f"sure: % of queries with a confidence of {SURE:g} and more."
+    )
     return TextTable(f"{cells[0].dataset}: adaptive re-ranking", header, tuple(rows), note)
 
 
@@ -92,8 +104,7 @@ def time_table(cells: Sequence[RetrievalCell]) -> TextTable:
     rows: list[Cells] = []
     for cell in (c for c in cells if c.results):
         t = summary(cell)["seconds"]
-        parts = [retrieve_s(t), t.get("features", 0.0) + t.get("describe", 0.0), t.get("matching", 0.0), t.get("scoring", 0.0)]
-        shown = [_ms(s) if k == 0 or cell.facts.get("evidence_bytes") else "" for k, s in enumerate(parts)]
+        shown = [_ms(s) if part == "retrieve" or cell.facts.get("evidence_bytes") else "" for part, s in parts_s(t).items()]
         whole = [_ms(rerank_s(t)), _ms(all_described_s(cell))] if cell.facts.get("evidence_bytes") else ["", ""]
         rows.append((cell.method, cell.dataset, str(cell.candidates), *shown, *whole))
     header = ("", "data", "candidates", "retrieve", "extraction", "matching", "scoring", "re-rank", "re-rank, nothing stored")

@@ -187,11 +187,15 @@ class Reranking:
 
     def describe(self, query: int) -> tuple[PlaceEvidence, dict[str, float]]:
         """Description of a query and what it took."""
-        frame, features = self._source.load(query)
+        loaded = self.loaded(query)
         begin = time.perf_counter()
-        evidence = self.reranker.describe(frame, features)
+        evidence = self.reranker.describe(*loaded)
         stage_s = {"describe": time.perf_counter() - begin}
         return evidence, stage_s
+
+    def loaded(self, query: int) -> Loaded:
+        """What the re-ranker describes of a query."""
+        return self._source.load(query)
 
     def features_s(self, query: int) -> float:
         """What the map's own features of a query took, where the re-ranker is made of them."""

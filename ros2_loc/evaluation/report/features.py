@@ -21,7 +21,7 @@ from ros2_loc.io.files import atomic_path
 _FOOTER = """Made by ros2_loc. Keypoints and matches are of whole images at full size. A match is right when it is within 3 px of where the
 homography puts it, or of its true epipolar line."""
 # A table of ten columns and more has no room beside another one.
-_STYLE = """<style>.wide-tables td, .wide-tables th { white-space: nowrap; }
+WIDE_TABLES = """<style>.wide-tables td, .wide-tables th { white-space: nowrap; }
 .side-by-side { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 0 16px; }</style>"""
 
 
@@ -125,9 +125,13 @@ def _pictures(pictures: Mapping[str, Picture]) -> str:
 
 def _numbers(evaluation: FeaturesEvaluation) -> str:
     shown = [f'{text_table(t.title, t.header, t.rows)}<p class="words">{escape(t.note)}</p>' for t in tables(evaluation)]
-    settings = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in _flat(evaluation.settings)]
-    body = "".join(shown) + text_table("Settings", ("", ""), settings)
-    return f'{_STYLE}<section class="wide-tables"><h2 class="section">Numbers</h2>{body}</section>'
+    body = "".join(shown) + text_table("Settings", ("", ""), settings_rows(evaluation.settings))
+    return f'{WIDE_TABLES}<section class="wide-tables"><h2 class="section">Numbers</h2>{body}</section>'
+
+
+def settings_rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Nested settings as rows of a table."""
+    return [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in _flat(settings)]
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

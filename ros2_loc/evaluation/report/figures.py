@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 _WIDTH_IN = 6.0
 _DPI = 180
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.5,
@@ -48,7 +48,7 @@ _STYLE: Any = {
 
 def png(height_in: float, draw: Callable[[Figure], None]) -> bytes:
     """A PNG of what `draw` puts on a figure; global matplotlib settings stay as they are."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
         draw(figure)
         buffer = io.BytesIO()
