@@ -7,20 +7,36 @@ from pathlib import Path
 
 from ros2_loc.cli.arguments import Parser, progress_wanted
 
-EXAMPLE = "ros2-loc places synthesize town_places --seed 3 --domains day,night,fog"
+EXAMPLE = (
+    "ros2-loc places synthesize town_places --seed 3 --domains day,night,fog\n"
+    "  ros2-loc places collect my_photos night_set --database city/database\n"
+    "  ros2-loc places relabel night_set/queries_night --database city/database"
+)
 
 
 def add_arguments(parser: Parser) -> None:
-    """`synthesize`."""
+    """`synthesize`, `collect`, `relabel`."""
+    from ros2_loc.cli import places_photos
+
     verbs = parser.add_verbs(
         {
             "synthesize": (
                 "render the places of a synthetic town: a database by day, queries of other domains",
                 "ros2-loc places synthesize town_places --seed 3 --domains day,night,fog,rain,winter",
             ),
+            "collect": (
+                "make queries out of a folder of geo-tagged photos: of one time of day, outdoors, each once, near places of a database",
+                "ros2-loc places collect my_photos night_set --database city/database --dry-run",
+            ),
+            "relabel": (
+                "correct the positions of queries by hand, in a web page on this machine",
+                "ros2-loc places relabel night_set/queries_night --database city/database",
+            ),
         }
     )
     _add_synthesize(verbs["synthesize"])
+    places_photos.add_collect(verbs["collect"])
+    places_photos.add_relabel(verbs["relabel"])
 
 
 def _add_synthesize(parser: Parser) -> None:
@@ -40,7 +56,10 @@ def _add_synthesize(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the chosen one."""
-    return {"synthesize": _synthesize}[arguments.action](arguments)
+    from ros2_loc.cli import places_photos
+
+    actions = {"synthesize": _synthesize, "collect": places_photos.collect, "relabel": places_photos.relabel}
+    return actions[arguments.action](arguments)
 
 
 def _synthesize(arguments: argparse.Namespace) -> int:

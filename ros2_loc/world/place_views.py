@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 DIRECTIONS = {"forward": 0.0, "left": 90.0, "back": 180.0, "right": -90.0}  # degrees of yaw
 SETTINGS = "places.json"
-_FORMAT = 1
+_FORMAT = 2
 _LANE_M = -1.7  # from the street's centre line to the left
 _CROSSING_M = 4.0  # of a street that belongs to the crossings at its ends, beyond half of their width
 _JPEG_QUALITY = 92
