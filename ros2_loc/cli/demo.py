@@ -33,6 +33,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--rerun", type=Path, metavar="OUT.rrd", help="also write a recording for the Rerun viewer (needs rerun-sdk)")
     parser.add_argument("--offline", action="store_true", help="without ROS: the same pipelines, no nodes")
     parser.add_argument("--seed", type=int, default=_TOWN_SEED, metavar="N", help=f"another town (default: {_TOWN_SEED})")
+    words = "of the second drive in the town: night, night_rain, dusk, fog, rain, winter, autumn, ... (default: morning)"
+    parser.add_argument("--domain", default="morning", metavar="NAME", help=words)
     parser.add_argument(
         "--map-pipeline", default="default", metavar="NAME", help="pipeline of the map; --pipeline is that of the nodes (default: default)"
     )
@@ -66,12 +68,15 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     from ros2_loc.cli.ros_installation import has_package, require_ros
     from ros2_loc.errors import ConfigError, MissingDependencyError
+    from ros2_loc.world.domains import domain_light
 
     if not arguments.offline:
         try:
             require_ros()
         except MissingDependencyError as error:
             raise MissingDependencyError(f"{error}; or go without nodes: ros2-loc demo --offline") from error
+    if not arguments.kitti:
+        domain_light(arguments.domain)
     if not arguments.rate > 0:
         raise ConfigError(f"--rate {arguments.rate}: give a number above 0")
     if arguments.rerun and not has_package("rerun"):

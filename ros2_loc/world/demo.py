@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_loc.errors import ConfigError
+from ros2_loc.world.domains import domain_light
 from ros2_loc.world.drive import Drive, Vehicle, make_drive
 from ros2_loc.world.layout import TownSize
 from ros2_loc.world.light import Light
@@ -35,7 +36,7 @@ _SIDEWAYS_RAD = np.deg2rad(40.0)  # by less than this the way around begins stra
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DemoDrives:
-    """A drive on a clear afternoon, and another on a hazy morning that keeps further left and takes a way around.
+    """A drive on a clear afternoon, and another (on a hazy morning) that keeps further left and takes a way around.
 
     Attributes:
         mapping, localization: the drives.
@@ -69,11 +70,11 @@ def demo_town(seed: int) -> Town:
 
 
 @lru_cache(maxsize=2)
-def demo_drives(town: Town) -> DemoDrives:
-    """Both drives through a district.
+def demo_drives(town: Town, domain: str = "morning") -> DemoDrives:
+    """Both drives through a district, the second in a domain of `world.domains`.
 
     Raises:
-        ConfigError: no district, or one whose streets leave no way around.
+        ConfigError: no district, one whose streets leave no way around, or no such domain.
     """
     if town.plan.network is None:
         raise ConfigError("the demo's drives need a district: make the town with demo_town(seed)")
@@ -87,7 +88,7 @@ def demo_drives(town: Town) -> DemoDrives:
     noise = OdometryNoise(along_m=0.15, across_m=0.04, yaw_rad=0.015)  # wheels alone: off the map it drifts by metres
     return DemoDrives(
         Recording(town, mapping, Light.afternoon(), image_rate_hz=5 / 3, seed=town.seed + 1),
-        Recording(town, localization, Light.morning(), image_rate_hz=3.0, odometry_noise=noise, seed=town.seed + 2),
+        Recording(town, localization, domain_light(domain), image_rate_hz=3.0, odometry_noise=noise, seed=town.seed + 2),
         _driven_m(localization, network.nodes[[ways.first[ways.leave], ways.first[ways.back]]]),
     )
 
