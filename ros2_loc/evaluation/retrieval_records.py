@@ -144,14 +144,14 @@ def summary(cell: RetrievalCell, domain: str = "") -> dict[str, Any]:
     results = cell.of(domain)
     right = [r.right for r in results] if cell.has_truth else []
     recall = {n: rm.recall_at(right, n) for n in rm.RECALL_AT}
-    counts = rm.sweep_counts(cell.candidates)
+    counts = rm.sweep_counts(cell.candidates) if right and results[0].first_right else ()
     return {
         "queries": len(results),
         "without_positives": sum(not r.positives for r in results) if cell.has_truth else None,
         "recall": recall,
         "interval": rm.wilson_interval(recall[1], len(right)),
         "upper_bound": rm.recall_at(right, cell.candidates),
-        "sweep": {k: float(np.mean([r.first_right[i] for r in results])) for i, k in enumerate(counts)} if right else {},
+        "sweep": {k: float(np.mean([r.first_right[i] for r in results])) for i, k in enumerate(counts)},
         "scored": float(np.mean([r.num_scored for r in results])) if results else None,
         "seconds": _medians([r.stage_s for r in results]),
     }

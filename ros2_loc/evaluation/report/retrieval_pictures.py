@@ -91,7 +91,7 @@ def draw_keypoints(images: Sequence[Image], rows: Sequence[Seen]) -> Image:
                 _show(axes, image)
                 _frame(axes, (LIGHT_GRAY, GREEN, RED)[j], 1.5)
                 some = _thinned(np.asarray(points), _POINTS)
-                axes.plot(some[:, 0] - 0.5, some[:, 1] - 0.5, ".", ms=2.2, mew=0, color="#facc15")
+                axes.plot(some[:, 0] - 0.5, some[:, 1] - 0.5, "o", ms=2.4, mew=0.3, mec="#1e293b", color="#facc15")
                 words = ("query", "right place", "wrong place")[j]
                 axes.set_title(f"{row.method}: {words}, {len(points)}" if j == 0 else f"{words}, {len(points)}", fontsize=7.5, pad=3)
 
@@ -142,14 +142,14 @@ def _beside(first: Image, second: Image) -> _Beside:
 
 def _draw_lines(axes: Axes, matches: PlaceMatches, pair: _Beside) -> None:
     """Those that agree in green over the others in gray."""
-    for agree, color, width, alpha in ((False, "#94a3b8", 0.4, 0.5), (True, "#22c55e", 0.6, 0.75)):
+    for agree, color, width, alpha in ((False, "#e2e8f0", 0.45, 0.6), (True, "#22c55e", 0.7, 0.85)):
         rows = _thinned(np.flatnonzero(matches.inliers == agree), _LINES)
         first = np.asarray(matches.query_px)[rows] * pair.scales[0] - 0.5
         second = np.asarray(matches.place_px)[rows] * pair.scales[1] - 0.5
         for a, b in zip(first, second, strict=True):
             axes.plot([a[0], b[0] + pair.offset_px], [a[1], b[1]], "-", color=color, lw=width, alpha=alpha)
-        axes.plot(first[:, 0], first[:, 1], ".", ms=1.8, mew=0, color=color)
-        axes.plot(second[:, 0] + pair.offset_px, second[:, 1], ".", ms=1.8, mew=0, color=color)
+        axes.plot(first[:, 0], first[:, 1], ".", ms=2.2, mew=0, color=color)
+        axes.plot(second[:, 0] + pair.offset_px, second[:, 1], ".", ms=2.2, mew=0, color=color)
 
 
 def _thinned(items: NDArray, most: int) -> NDArray:  # type: ignore[type-arg]
