@@ -13,7 +13,7 @@ from ros2_loc.core.types import Candidate, FloatArray, GlobalDescriptor
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.retrieval import index_kinds as kinds
 from ros2_loc.retrieval.index_file import IndexMeta, read_index, write_index
-from ros2_loc.retrieval.index_gpu import on_gpu
+from ros2_loc.retrieval.index_gpu import GpuCopy, on_gpu
 from ros2_loc.retrieval.index_kinds import IndexConfig
 from ros2_loc.retrieval.index_recall import exact_neighbours, recall_sample, sufficient_effort
 
@@ -174,15 +174,14 @@ class PlaceIndex:
             raise DataError(f"{len(ids) - len(rows)} of {len(ids)} places are not in the index, which has {len(self)}")
         return np.asarray(kinds.storage_of(self._index).reconstruct_batch(rows), dtype=np.float32)
 
-    def _search(
-        self, queries: FloatArray, k: int, among: NDArray[np.int64] | None
-    ) -> tuple[FloatArray, NDArray[np.int64]]:
+    def _search(self, queries: FloatArray, k: int, among: NDArray[np.int64] | None) -> tuple[FloatArray, NDArray[np.int64]]:
         k = min(k, len(self))
         if k == 0:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
         if among is None:
-            if self._gpu is not None and self._whole:
-                return self._gpu.search(queries, k, self.effort)
+            copy = self._gpu_copy() if self._whole else None
+            if copy is not None:
+                return copy.search(queries, k, self.effort)
             return kinds.search(self._index, queries, k, self.effort, None if self._whole else self._alive)
         rows = self._rows_of(np.unique(among))
         if len(rows) <= _AMONG_EXACT:
@@ -206,7 +205,13 @@ class PlaceIndex:
         self._whole = bool(self._alive.all())
         increasing = bool((np.diff(self._ids) > 0).all())
         self._order = None if increasing else np.argsort(self._ids, kind="stable")
-        self._gpu = on_gpu(self._index) if self._use_gpu and len(self._ids) else None
+        self._gpu: GpuCopy | None = None
+        self._gpu_wanted = self._use_gpu and len(self._ids) > 0
+
+    def _gpu_copy(self) -> GpuCopy | None:
+        if self._gpu_wanted:
+            self._gpu, self._gpu_wanted = on_gpu(self._index), False
+        return self._gpu
 
     def _compact(self) -> None:
         if self._whole:
