@@ -21,7 +21,7 @@ _WITHERED = np.array([0.20, 0.165, 0.085], np.float32)
 _TURNED = np.array([(0.17, 0.17, 0.03), (0.42, 0.27, 0.03), (0.44, 0.15, 0.025), (0.22, 0.055, 0.02)], np.float32)
 _PATTERN_PX, _PX_PER_M = 1024, 8
 _TWIGS = 0.9  # from this share of fallen leaves on one sees the twigs
-_TWIG_M = (2.2, 0.035)  # length, and half of the width where it is thickest
+_TWIG = (1.6, 0.025)  # length, and half of the width where it is thickest, of a twig in the place of a leaf 1 m long
 _LOW_M = 0.4  # what lies lower is ground
 
 
@@ -109,8 +109,9 @@ def thinned(mesh: Mesh, bare: float) -> Array32:
         return triangles
     inward = -mesh.shading[mesh.surface[fallen]]  # of leaves it points out of the crown
     across = np.cross(inward, triangles[fallen, 1] - tip)
-    across *= np.float32(_TWIG_M[1]) / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-6)
-    root = tip + inward * np.float32(_TWIG_M[0])
+    side = np.linalg.norm(triangles[fallen, 1] - tip, axis=1, keepdims=True)
+    across *= np.float32(_TWIG[1]) * side / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-6)
+    root = tip + inward * np.float32(_TWIG[0]) * side
     triangles[fallen] = np.stack([tip, root - across, root + across], axis=1)
     return triangles
 
