@@ -107,8 +107,9 @@ def common_points(places: Sequence[Place]) -> NDArray[np.int64]:
     """(P, P) numbers of map points that two places both see; on the diagonal how many each sees."""
     seen = [np.unique(place.point_index) for place in places]
     rows = np.repeat(np.arange(len(places)), [len(points) for points in seen])
-    columns = np.concatenate(seen) if seen else np.zeros(0, np.int64)
-    incidence = scipy.sparse.coo_matrix((np.ones(len(rows), np.int64), (rows, columns))).tocsr()
+    columns = np.concatenate([np.zeros(0, np.int64), *seen]).astype(np.int64)
+    shape = (len(places), int(columns.max(initial=0)) + 1)
+    incidence = scipy.sparse.coo_matrix((np.ones(len(rows), np.int64), (rows, columns)), shape).tocsr()
     return np.asarray((incidence @ incidence.T).toarray(), np.int64)
 
 

@@ -13,7 +13,7 @@ from ros2_loc.training.place_classes import PlaceClasses, cells_of, groups_of
 from ros2_loc.training.place_losses import LargeMarginClassifier
 
 CONFIGS = st.builds(
-    lambda m, alpha, n, l: PlaceClasses.Config(m, alpha, n, l, min_images=1, groups=0),
+    lambda cell, heading, cells, headings: PlaceClasses.Config(cell, heading, cells, headings, min_images=1, groups=0),
     st.sampled_from([5.0, 10.0, 13.7]),
     st.sampled_from([30.0, 45.0, 60.0, 90.0]),
     st.integers(1, 5),

@@ -150,7 +150,8 @@ def test_headings_are_clockwise_from_north_and_ends_are_held_out() -> None:
 def _folder(folder: Path, images: PlaceImages) -> None:
     for i in range(len(images)):
         (east, north), heading = images.positions_m[i], float(images.headings_deg[i])
-        write_image(folder / geotagged_name(500_000 + east, 4_000_000 + north, heading_deg=heading, zone="10S", note=str(i)), images.load(i))
+        name = geotagged_name(500_000 + east, 4_000_000 + north, heading_deg=heading, zone="10S", note=str(i))
+        write_image(folder / name, images.load(i))
 
 
 def test_geotagged_folders_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
