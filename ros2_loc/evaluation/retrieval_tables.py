@@ -9,6 +9,7 @@ import numpy as np
 
 from ros2_loc.evaluation import retrieval_metrics as rm
 from ros2_loc.evaluation.cross_view_tables import Cells, TextTable
+from ros2_loc.evaluation.retrieval_paper import published
 from ros2_loc.evaluation.retrieval_records import RetrievalCell, RetrievalEvaluation, parts_s, rerank_s, summary
 
 SURE = 0.9  # a confidence from which the first place counts as certain
@@ -51,7 +52,8 @@ def recall_table(cells: Sequence[RetrievalCell]) -> TextTable:
                 rows += [] if domain else [(cell.method, f"not run: {cell.not_run}", *[""] * (len(rm.RECALL_AT) + 2))]
                 continue
             low_high = "-" if s["interval"] is None else f"{100 * s['interval'][0]:.1f} to {100 * s['interval'][1]:.1f}"
-            recalls = [_percent(s["recall"][n]) for n in rm.RECALL_AT]
+            paper = published(cell.method, cell.dataset, domain or (domains[0] if len(domains) == 1 else "")) or {}
+            recalls = [_percent(s["recall"][n]) + (f" ({paper[n]:.1f})" if n in paper else "") for n in rm.RECALL_AT]
             rows.append((cell.method, shown, str(s["queries"]), recalls[0], low_high, *recalls[1:]))
     header = ("", "of", "queries", "R@1", "95 %", *(f"R@{n}" for n in rm.RECALL_AT[1:]))
     return TextTable(f"{cells[0].dataset}: recall", header, tuple(rows), _recall_note(cells))
@@ -159,6 +161,8 @@ def _recall_note(cells: Sequence[RetrievalCell]) -> str:
         note += f" R@{rm.RECALL_AT[-1]} is of all {candidates}: no re-ranking can be better."
     else:
         note += f" R@{rm.RECALL_AT[-1]} of the retriever is what no re-ranking can exceed."
+    if any(published(cell.method, cell.dataset, domain) for cell in measured for domain in ("", *cell.domains)):
+        note += " In brackets: the paper's table 4.1."
     if without:
         note += f" {without} queries have no right place in the database and count as failed, as the field does."
     return note

@@ -254,6 +254,14 @@ class TestReport:
         assert failures(cells).rows == (("day: q0", "2 of 2", "a, b"), ("day: q1", "1 of 2", "b"))
         assert hardest(cells) == [1, 0]
 
+    def test_the_paper_stands_beside_its_sets(self) -> None:
+        cells = [RetrievalCell(m, "cosplace", "sf_xl", "within 25 m", 4, (result("q", (True,) * 4, "v1"),)) for m in ("loftr", "mine")]
+        (table, *_) = tables(RetrievalEvaluation("t", {}, tuple(cells)))
+        assert [row[3] for row in table.rows] == ["100.0 (87.9)", "100.0"] and "table 4.1" in table.note
+        cells = [replace(cell, results=(*cell.results, result("r", (True,) * 4, "night"))) for cell in cells]
+        (table, *_) = tables(RetrievalEvaluation("t", {}, tuple(cells)))
+        assert [row[3] for row in table.rows[:4]] == ["100.0 (87.9)", "100.0", "100.0 (32.6)", "100.0"]
+
     def test_the_page_holds_plots_tables_and_pictures(self, measure: Callable[..., list[RetrievalCell]], tmp_path: Path) -> None:
         evaluation = RetrievalEvaluation("<b>blocks</b>", {}, tuple(measure(VLAD, SIFT, BRIGHT)))
         picture = np.full((40, 60, 3), 90, np.uint8)
