@@ -14,6 +14,7 @@ from ros2_loc.evaluation.retrieval import DatasetWork, RetrievalOptions
 from ros2_loc.evaluation.retrieval_methods import RetrievalMethod
 from ros2_loc.evaluation.retrieval_records import RetrievalCell
 from ros2_loc.evaluation.retrieval_tables import is_adaptive
+from ros2_loc.evaluation.retrieval_work import Reranking
 from ros2_loc.io.images import RGB
 from ros2_loc.io.place_datasets import PlaceDataset
 
@@ -61,10 +62,7 @@ def pictures_of(
     for method in able:
         reranking = work.reranking(method)
         for domain, pair in pairs.items():
-            query, _ = reranking.describe(pair.query)
-            places = [reranking.places.get(i) for i in (pair.right, pair.wrong)]
-            points = [reranking.reranker.keypoints(e) for e in (query, *places)]
-            seen[domain].append(Seen(method.label, tuple(points), tuple(_matches(reranking.reranker.matches(query, p)) for p in places)))
+            seen[domain].append(_seen(method.label, reranking, pair))
     for domain, pair in pairs.items():
         if not seen[domain]:
             continue
@@ -100,12 +98,19 @@ def _pairs(order: Sequence[int], retriever: RetrievalCell) -> list[Pair]:
     return list(found.values())
 
 
+def _seen(label: str, reranking: Reranking, pair: Pair) -> Seen:
+    asked, _ = reranking.describe(pair.query)
+    places = [reranking.places.get(i) for i in (pair.right, pair.wrong)]
+    points = tuple(reranking.reranker.keypoints(evidence) for evidence in (asked, *places))
+    return Seen(label, points, tuple(_matches(reranking.reranker.matches(asked, place)) for place in places))
+
+
 def _predictions(dataset: PlaceDataset, cells: Sequence[RetrievalCell], query: int) -> RGB:
     rows = []
     for cell in cells:
         r = cell.results[query]
         places = [dataset.database.load(i) for i in r.places[:_SHOWN_PLACES]]
-        judged = [bool(x) for x in r.right[:_SHOWN_PLACES]] if cell.has_truth else [None] * len(places)
+        judged: list[bool | None] = [bool(x) for x in r.right[:_SHOWN_PLACES]] if cell.has_truth else [None] * len(places)
         inliers = r.inliers[:_SHOWN_PLACES] if r.inliers is not None else (None,) * len(places)
         rows.append(Prediction(cell.method, places, judged, list(inliers)))
     return draw_predictions(dataset.queries.load(query), rows)

@@ -130,9 +130,13 @@ class RetrievalEvaluation:
 
 
 def _cell(content: Mapping[str, Any]) -> RetrievalCell:
-    results = [PlaceResult(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in content["results"]]
     kept = {k: v for k, v in content.items() if k not in ("results", "summary")}
-    return RetrievalCell(**{**kept, "results": tuple(results)})
+    return RetrievalCell(**{**kept, "results": tuple(_result(row) for row in content["results"])})
+
+
+def _result(row: dict[str, Any]) -> PlaceResult:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    return PlaceResult(**values)
 
 
 def summary(cell: RetrievalCell, domain: str = "") -> dict[str, Any]:

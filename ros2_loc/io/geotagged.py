@@ -156,9 +156,9 @@ def _stamp(text: str) -> int | None:
     found = _TIMESTAMP.fullmatch(text)
     if not found:
         return None
-    year, month, day, *rest = (int(n) if n else None for n in found.groups())
+    year, month, day, hour, minute, second = (int(n) if n else None for n in found.groups())
     try:
-        moment = datetime(year or 0, month or 1, day or 1, *(n or 0 for n in rest), tzinfo=timezone.utc)
+        moment = datetime(year or 0, month or 1, day or 1, hour or 0, minute or 0, second or 0, tzinfo=timezone.utc)
     except ValueError:
         return None
     return int((moment - _EPOCH).total_seconds()) * 1_000_000_000

@@ -227,8 +227,8 @@ class TestEvaluation:
 
 
 def result(name: str, right: tuple[bool, ...], domain: str = "day") -> PlaceResult:
-    places = tuple(range(len(right)))
-    return PlaceResult(name, domain, 1, places, right, (0.0,) * len(right), None, right[:1] * 4, len(right), {"describe": 0.01, "matching": 0.2})
+    count, stage_s = len(right), {"describe": 0.01, "matching": 0.2}
+    return PlaceResult(name, domain, 1, tuple(range(count)), right, (0.0,) * count, None, right[:1] * 4, count, stage_s)
 
 
 class TestReport:
@@ -275,7 +275,8 @@ class TestReport:
     def test_pictures_of_each_domain(self, dataset: PlaceDataset, measure: Callable[..., list[RetrievalCell]], tmp_path: Path) -> None:
         cells = measure(SIFT, BRIGHT, folder=tmp_path)
         found = pictures_of([SIFT, BRIGHT], dataset, cells, RetrievalOptions(), tmp_path)
-        assert set(found) == {*(f"predictions_{k}" for k in range(4)), *(f"{w}_{d}" for w in ("keypoints", "matches") for d in ("queries", "dark"))}
+        seen = {f"{what}_{domain}" for what in ("keypoints", "matches") for domain in ("queries", "dark")}
+        assert set(found) == {*(f"predictions_{k}" for k in range(4)), *seen}
         assert all(image.dtype == np.uint8 and image.shape[2] == 3 and caption for caption, image in found.values())
 
     def test_frames_say_what_is_right(self) -> None:
