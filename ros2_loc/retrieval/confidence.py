@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ros2_loc.errors import DataError
 
 MAX_GAP = 10.0  # more says no more
-_ENOUGH = 3  # rivals that a spread can be taken of
+_ENOUGH = 4  # rivals that a spread can be taken of
 _RIDGE = 1.0  # prior variance of a coefficient, in units of its column's spread, is 1 / this: a few trials must not claim certainty
 
 
@@ -116,15 +116,17 @@ def score_gap(scores: NDArray[np.floating], elsewhere: NDArray[np.bool_], first:
         elsewhere: (C,) whether a candidate is another place than `first`.
 
     Returns:
-        0 where the candidates are too few to tell a lead from chance; MAX_GAP where five or more are all of one place.
+        0 where the candidates are too few to tell a lead from chance; MAX_GAP where five or more are all of one place. With very few
+        elsewhere the deviation is that within both groups.
     """
     rivals = scores[elsewhere]
-    if len(rivals) < _ENOUGH and len(scores) < _ENOUGH + 2:
+    if len(scores) <= _ENOUGH:
         return 0.0
     if not len(rivals):
         return MAX_GAP
-    spread = float(np.std(rivals if len(rivals) >= _ENOUGH else scores))
-    lead = float(scores[first]) - float(rivals.max())
+    own = scores[~elsewhere]
+    within = rivals if len(rivals) >= _ENOUGH else np.concatenate([rivals - rivals.mean(), own - own.mean()])
+    spread, lead = float(np.std(within)), float(scores[first]) - float(rivals.max())
     return float(np.clip(lead / spread, -MAX_GAP, MAX_GAP)) if spread > 0 else float(np.sign(lead)) * MAX_GAP
 
 

@@ -16,6 +16,7 @@ from ros2_loc.errors import DataError
 from ros2_loc.retrieval.confidence import ConfidenceModel, Signs, score_gap
 
 Why = Literal["empty", "clear", "confirmed", "budget", "all"]
+_REFUSALS = 4  # calls in a row that a budget lets score nothing, before one candidate is scored all the same
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,6 +125,7 @@ class AdaptiveReranking:
         self._reranker, self._config, self._clock = reranker, config, clock
         self._positions = np.asarray(positions_m, dtype=np.float64)
         self._seconds_each: float | None = None
+        self._refusals = 0
 
     def rerank(
         self,
@@ -170,8 +172,11 @@ class AdaptiveReranking:
         while progress.num_scored < last:
             begun = self._clock()
             size = self._chunk(last - progress.num_scored, begun - started)
+            if size == 0 and progress.num_scored == 0 and self._tried_again():
+                size = 1
             if size == 0:
                 return "budget"
+            self._refusals = 0
             chunk = progress.candidates[progress.num_scored : progress.num_scored + size]
             scored = self._reranker.score(query, chunk, [evidence_of(c.source) for c in chunk])
             progress.append(scored.scores, scored.inliers)
@@ -195,10 +200,12 @@ class AdaptiveReranking:
             return 0
         if not self._seconds_each:
             return wanted
-        size = min(wanted, int(remaining_s / self._seconds_each))
-        if size == 0:
-            self._seconds_each /= 2  # one slow call must not end re-ranking for good
-        return size
+        return min(wanted, int(remaining_s / self._seconds_each))
+
+    def _tried_again(self) -> bool:
+        """After some calls in which nothing fitted: one slow call must not end re-ranking for good."""
+        self._refusals += 1
+        return self._refusals > _REFUSALS
 
     def _order(self, candidates: Sequence[Candidate], prior: PlacePrior | None) -> NDArray[np.int64]:
         """By retrieval and belief: scores in standard deviations, as if they were logarithms of likelihoods."""
