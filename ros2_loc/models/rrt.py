@@ -147,7 +147,7 @@ class Layer(nn.Module):
         mask = None if valid is None else valid[:, None, None]
         message = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         x = self.norm1(x + self.merge(message.transpose(1, 2).flatten(2)))
-        return self.norm2(x + self.contract(functional.relu(self.expand(x))))  # type: ignore[no-any-return]
+        return self.norm2(x + self.contract(functional.relu(self.expand(x), inplace=True)))  # type: ignore[no-any-return]
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, heads, N, D / heads)."""
