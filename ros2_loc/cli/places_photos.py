@@ -21,15 +21,17 @@ def add_collect(parser: Parser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say what would become of the photos")
     rules = parser.add_argument_group("what is kept")
     rules.add_argument("--time", choices=("night", "day", "any"), default="night", help="of day (default: night)")
-    rules.add_argument("--keep-indoor", action="store_true", help="only mark photos of rooms: the built-in rule is weak")
     rules.add_argument("--radius", type=float, default=25.0, metavar="M", help="to the nearest place of the database (default: 25)")
     words = "bits of 64 in which the hashes of images that show the same may differ (default: 8)"
     rules.add_argument("--hash-bits", type=int, default=8, metavar="N", help=words)
     words = "photos nearer to each other and not looking into other directions show the same (default: 0, off)"
     rules.add_argument("--apart", type=float, default=0.0, metavar="M", help=words)
-    networks = parser.add_argument_group("classifiers (default: built-in rules over brightness)")
-    for name, labels in (("day-night", "begin with day or night"), ("indoor", "begin with indoor or pano for what shall go")):
-        networks.add_argument(f"--{name}", type=Path, metavar="ONNX", help=f"a network whose labels {labels}")
+    networks = parser.add_argument_group("classifiers")
+    for name, words in (
+        ("day-night", "a network whose labels begin with day or night (default: a rule over brightness)"),
+        ("indoor", "a network; photos whose label begins with indoor or pano go (default: nobody asks)"),
+    ):
+        networks.add_argument(f"--{name}", type=Path, metavar="ONNX", help=words)
         networks.add_argument(f"--{name}-labels", default="", metavar="A,B,...", help="of its outputs (default: the .txt beside it)")
 
 
@@ -47,12 +49,12 @@ def collect(arguments: argparse.Namespace) -> int:
     from ros2_loc.evaluation.photo_collection import CollectionRules, count_fates, decide, look_at_photos
     from ros2_loc.io.geotagged import read_geotagged
     from ros2_loc.io.photos import find_photos
-    from ros2_loc.perception.photo_classifiers import BrightnessDayNight, SmoothSkyOutdoors
+    from ros2_loc.perception.photo_classifiers import BrightnessDayNight
 
-    rules = CollectionRules(arguments.time, arguments.radius, arguments.hash_bits, arguments.apart, not arguments.keep_indoor)
+    rules = CollectionRules(arguments.time, arguments.radius, arguments.hash_bits, arguments.apart)
     database, paths = read_geotagged(arguments.database), find_photos(arguments.photos)
     day_night = _network(arguments.day_night, arguments.day_night_labels, ("day", "night")) or BrightnessDayNight()
-    indoor = _network(arguments.indoor, arguments.indoor_labels, ()) or SmoothSkyOutdoors()
+    indoor = _network(arguments.indoor, arguments.indoor_labels, ("indoor", "pano"))
     work = None if arguments.dry_run else _claim(arguments.out)
     with _Bar() as report:
         seen = look_at_photos(paths, arguments.photos, day_night, indoor, work, report)
@@ -61,7 +63,7 @@ def collect(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print("nothing was written (--dry-run)")
         return 0
-    _write(arguments, decisions, {"day_night": day_night.name, "indoor": indoor.name})
+    _write(arguments, decisions, {"day_night": day_night.name, "indoor": indoor.name if indoor else ""})
     return 0
 
 
@@ -92,8 +94,8 @@ def _network(model: Path | None, labels: str, needed: tuple[str, ...]) -> PhotoC
     if model is None:
         return None
     network = OnnxClassifier(model, [label for label in labels.split(",") if label])
-    if missing := [word for word in needed if not any(label.startswith(word) for label in network.labels)]:
-        raise ConfigError(f"{model}: none of its labels ({', '.join(network.labels)}) begins with {' or '.join(missing)}")
+    if not any(label.startswith(needed) for label in network.labels):
+        raise ConfigError(f"{model}: none of its labels ({', '.join(network.labels)}) begins with {' or '.join(needed)}")
     return network
 
 
@@ -116,7 +118,7 @@ def _write(arguments: argparse.Namespace, decisions: list[Decision], classifiers
     settings = {
         "source": str(arguments.photos), "database": str(arguments.database), "queries": queries, "time": arguments.time,
         "radius_m": arguments.radius, "hash_bits": arguments.hash_bits, "apart_m": arguments.apart,
-        "keep_indoor": arguments.keep_indoor, **classifiers,
+        **classifiers,
     }  # fmt: skip
     write_collection(decisions, arguments.photos, arguments.out, queries, settings)
     link = arguments.out / "database"

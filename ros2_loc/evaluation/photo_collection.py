@@ -25,7 +25,7 @@ from ros2_loc.io.files import atomic_path
 from ros2_loc.io.geotagged import GeotaggedImage, geotagged_name
 from ros2_loc.io.images import RGB, resize_image
 from ros2_loc.io.photos import Photo, copy_upright, read_photo, read_upright
-from ros2_loc.perception.photo_classifiers import DAY, NIGHT, PhotoClassifier
+from ros2_loc.perception.photo_classifiers import DAY, NIGHT, PhotoClassifier, Verdict
 
 Progress = Callable[[int, int], None]
 
@@ -56,14 +56,12 @@ class CollectionRules:
         hash_bits: of 64; images whose perceptual hashes differ in no more show the same.
         apart_m: photos nearer to each other than this show the same as well, unless both say that they look into directions that differ by
             more than 45 degrees; 0 switches this off.
-        drop_indoor: whether photos of rooms go; otherwise they are only marked.
     """
 
     time: str = NIGHT
     radius_m: float = 25.0
     hash_bits: int = 8
     apart_m: float = 0.0
-    drop_indoor: bool = True
 
     def __post_init__(self) -> None:
         if self.time not in (DAY, NIGHT, "any"):
@@ -107,13 +105,15 @@ def look_at_photos(
     paths: Sequence[Path],
     folder: Path,
     day_night: PhotoClassifier,
-    indoor: PhotoClassifier,
+    indoor: PhotoClassifier | None,
     work: Path | None,
     progress: Progress | None = None,
 ) -> list[Seen]:
     """Reads and classifies photos of `folder`, in the order of their paths.
 
     Args:
+        day_night: its labels begin with day or night.
+        indoor: its labels begin with indoor or pano for what is not taken outdoors; None does not ask.
         work: folder in which what was found is noted line by line, so that another call goes on; None writes nothing.
         progress: called with (photos done, photos in all).
     """
@@ -121,7 +121,7 @@ def look_at_photos(
     out = []
     for number, path in enumerate(paths, 1):
         status = path.stat()
-        version = f"{status.st_size} {status.st_mtime_ns} {day_night.name} {indoor.name}"
+        version = f"{status.st_size} {status.st_mtime_ns} {day_night.name} {indoor.name if indoor else ''}"
         file = path.relative_to(folder).as_posix()
         found = known.get(file)
         if found is None or found.version != version:
@@ -234,7 +234,7 @@ def _lines(path: Path) -> Iterator[Seen]:
             continue  # cut short when the call was interrupted: that photo is looked at again
 
 
-def _look_at(path: Path, file: str, version: str, day_night: PhotoClassifier, indoor: PhotoClassifier) -> Seen:
+def _look_at(path: Path, file: str, version: str, day_night: PhotoClassifier, indoor: PhotoClassifier | None) -> Seen:
     try:
         photo, image = read_photo(path), read_upright(path)
     except DataError as error:
@@ -242,8 +242,9 @@ def _look_at(path: Path, file: str, version: str, day_night: PhotoClassifier, in
     return _described(photo, image, file, version, day_night, indoor)
 
 
-def _described(photo: Photo, image: RGB, file: str, version: str, day_night: PhotoClassifier, indoor: PhotoClassifier) -> Seen:
-    time, room = (classifier.classify(image, photo.light_value) for classifier in (day_night, indoor))
+def _described(photo: Photo, image: RGB, file: str, version: str, day_night: PhotoClassifier, indoor: PhotoClassifier | None) -> Seen:
+    time = day_night.classify(image, photo.light_value)
+    room = Verdict("", 0.0) if indoor is None else indoor.classify(image, photo.light_value)
     east, north, zone = photo.utm or (None, None, None)
     return Seen(
         file, version, "", east, north, zone, photo.heading_deg, photo.stamp_ns, time.label, round(time.score, 4), room.label,
@@ -257,7 +258,7 @@ def _alone(photo: Seen, rules: CollectionRules) -> Decision | None:
         return Decision(photo, Fate.UNREADABLE, photo.problem)
     if photo.east_m is None or photo.north_m is None:
         return Decision(photo, Fate.NO_POSITION, "neither its EXIF nor its name says one")
-    if rules.drop_indoor and photo.room.startswith(("indoor", "pano")):
+    if photo.room.startswith(("indoor", "pano")):
         return Decision(photo, Fate.INDOOR, f"{photo.room}, {photo.room_score}")
     if rules.time != "any" and not photo.time.startswith(rules.time):
         return Decision(photo, Fate.OTHER_TIME, f"{photo.time}, {photo.time_score}")
