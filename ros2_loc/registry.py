@@ -77,9 +77,27 @@ TABLE: dict[str, dict[str, Component]] = {
             "torch",
             "eigenplaces_resnet18_512",
         ),
+        "netvlad": Component(
+            "ros2_loc.perception.encoders.netvlad:Netvlad",
+            "NetVLAD by the weights of Patch-NetVLAD, whitened",
+            "torch",
+            "patchnetvlad_pittsburgh_4096",
+        ),
+        "delg": Component(
+            "ros2_loc.perception.encoders.delg:DelgGlobal", "DELG's global descriptor: landmarks, three scales", "torch", "delg_r50"
+        ),
+        "transvpr": Component(
+            "ros2_loc.perception.encoders.transvpr:TransvprGlobal", "TransVPR's global descriptor, small", "torch", "transvpr_msls"
+        ),
+        "cvnet": Component(
+            "ros2_loc.perception.encoders.cvnet:CvnetGlobal", "CVNet's global descriptor, three scales", "torch", "cvnet_r50"
+        ),
     },
     "reranker": {
-        "match_count": Component("ros2_loc.retrieval.rerankers.match_count:MatchCount", "candidates by their number of mutual matches"),
+        "local_features": Component(
+            "ros2_loc.retrieval.rerankers.local_features:LocalFeatureReranker",
+            "any local features and matcher, scored by RANSAC of all candidates at once",
+        ),
         "cvnet": Component(
             "ros2_loc.retrieval.rerankers.cvnet:Cvnet", "CVNet: all correlations of two images, judged by a network", "torch", "cvnet_r50"
         ),

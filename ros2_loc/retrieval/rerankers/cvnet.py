@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ros2_loc.core.types import Candidate, FloatArray, Frame, LocalFeatures, PlaceEvidence, PlaceMatches, PlaceScores
-from ros2_loc.errors import ConfigError
+from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.cvnet import AREAS, RERANK_WEIGHT, STRIDE_PX, CvNet, Maps, load_published, resized
 from ros2_loc.models.pycls_resnet import normalized
 from ros2_loc.perception.extractors.scaling import Prepared, groups, prepare
@@ -127,6 +127,9 @@ class Cvnet:
 
     def _evidence(self, vector: Tensor, maps: Sequence[Tensor], prepared: Prepared) -> PlaceEvidence:
         arrays = {name: one.to(torch.float16).cpu().numpy() for name, one in zip(_MAPS, maps, strict=True)}
+        if not all(np.isfinite(one).all() for one in arrays.values()):
+            remedy = "half: false" if self._config.half else "the weights may be damaged"
+            raise DataError(f"cvnet: the maps of an image are not finite: {remedy}")
         vectors = {"vector": vector.to(torch.float16).cpu().numpy(), "ratio": prepared.ratio.astype(np.float32)}
         return PlaceEvidence(self.name, arrays | vectors)
 

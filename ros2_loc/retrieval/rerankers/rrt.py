@@ -81,8 +81,9 @@ class RerankingTransformer:
 
     def describe_many(self, frames: Sequence[Frame] | None, features: Sequence[LocalFeatures] | None) -> list[PlaceEvidence]:
         """`describe` of each."""
+        assert frames is not None or not self.needs_image, "rrt with an extractor or encoder of its own looks at images"
         local = self._extractor.extract_many(frames or []) if self._extractor else features
-        assert local is not None, "rrt reads local features"
+        assert local is not None, "rrt without an extractor of its own reads the map's local features"
         whole = [one.vector for one in self._encoder.encode_many(frames or [], None)] if self._encoder else [_NO_VECTOR] * len(local)
         return [self._evidence(*one) for one in zip(local, whole, strict=True)]
 
