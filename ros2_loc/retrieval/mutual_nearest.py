@@ -37,7 +37,7 @@ def mutual_pairs(query: NDArray, places: Sequence[NDArray], device: str = "cpu")
     """
     if not len(query):
         return _joined([])
-    match = _match_on_gpu if device.startswith("cuda") else _match
+    match = _match_by_torch if device.startswith("cuda") else _match
     parts = [part for first, block in _blocks(len(query), places) for part in match(query, block, first, device)]
     return _joined(parts)
 
@@ -75,7 +75,7 @@ def _mutual(products: NDArray[np.float32], owner: int) -> Pairs:
     return Pairs(nearest[rows], rows, np.full(len(rows), owner), best[rows])
 
 
-def _match_on_gpu(query: NDArray, places: Sequence[NDArray], first: int, device: str) -> Iterator[Pairs]:
+def _match_by_torch(query: NDArray, places: Sequence[NDArray], first: int, device: str) -> Iterator[Pairs]:
     import torch
 
     counts = torch.tensor([len(place) for place in places], device=device)

@@ -81,6 +81,8 @@ class PatchNetvlad:
         half: bool = False
 
         def __post_init__(self) -> None:
+            if self.preset not in _PRESETS:
+                raise ConfigError(f"patch_netvlad: preset is one of {', '.join(_PRESETS)}, got {self.preset!r}")
             preset = _PRESETS[self.preset]
             weights = self.patch_weights or (() if self.patch_sizes else preset.weights)
             chosen = {

@@ -55,6 +55,8 @@ def test_presets_are_the_authors_and_each_setting_can_be_another() -> None:
     assert (config.patch_sizes, config.patch_weights, config.num_pcs, config.scoring) == ((2, 5, 8), (0.45, 0.15, 0.4), 4096, "ransac")
     config = PatchNetvlad.Config(preset="storage", num_pcs=64)
     assert (config.patch_sizes, config.patch_weights, config.num_pcs, config.scoring) == ((5,), (1.0,), 64, "rapid")
+    with pytest.raises(ConfigError, match="performance, speed, storage"):
+        PatchNetvlad.Config(preset="fast")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="patch_weights"):
         PatchNetvlad.Config(patch_sizes=(2, 3))
     with pytest.raises(ConfigError, match="multiples of 16 px of at least 128"):
