@@ -22,7 +22,7 @@ from ros2_loc.models.patch_netvlad import NetVlad
 from ros2_loc.models.rrt import Rrt
 from ros2_loc.models.superglue import SuperGlue
 from ros2_loc.models.superpoint import SuperPoint
-from ros2_loc.models.transvpr import TransVpr
+from ros2_loc.models.transvpr import LEVELS, TransVpr
 from ros2_loc.models.weights import save_model
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -65,7 +65,9 @@ def d2net() -> D2Net:
 
 def delg() -> Delg:
     """With the paper's autoencoder."""
-    return _make_symmetric(Delg(Delg.Config(local="autoencoder", local_dimension=128)))
+    network = _make_symmetric(Delg(Delg.Config(local="autoencoder", local_dimension=128))).eval()
+    tell_apart(network.resnet.fc, network.resnet.pool(network.resnet.s4(network.s3(pictures()))))
+    return network.train()
 
 
 def cosplace() -> CosPlace:
@@ -91,22 +93,25 @@ def loftr() -> LoFTR:
 
 
 def pictures(count: int = 16, height: int = 64, width: int = 96) -> Tensor:
-    """(count, 3, height, width), normalized as if of ImageNet: noise of several sizes, contrasts and colours."""
-    coarse = [nn.functional.interpolate(torch.rand(count, 3, 64 // cell, 96 // cell), (height, width)) for cell in (2, 4, 16, 32)]
-    contrast, colour = 1.0 + torch.rand(count, 1, 1, 1), torch.randn(count, 3, 1, 1)
-    return contrast * (torch.stack(coarse).sum(dim=0) - 2.0) + 0.5 * colour
+    """(count, 3, height, width), normalized as if of ImageNet: every second one of blobs of several sizes, the others of noise."""
+    sizes = [(-(-height // cell), -(-width // cell)) for cell in (2, 4, 8, 20)]
+    coarse = [nn.functional.interpolate(torch.rand(count, 3, *size), (height, width)) for size in sizes]
+    blobs = (3.0 + 3.0 * torch.rand(count, 1, 1, 1)) * (torch.stack(coarse).mean(dim=0) - 0.5)
+    noise = (0.1 + 0.9 * torch.rand(count, 1, 1, 1)) * torch.randn(count, 3, height, width)
+    is_noise = torch.arange(count)[:, None, None, None] % 2 == 1
+    return torch.where(is_noise, noise, blobs) + 0.1 * torch.randn(count, 3, 1, 1)
 
 
-def tell_apart(layer: nn.Linear, inputs: Tensor) -> None:
-    """Make a random last layer tell images apart, as trained ones do: their common part goes, what differs is spread.
+def tell_apart(layer: nn.Linear, inputs: Tensor, kept: int = 4) -> None:
+    """Make a random last layer tell images apart, as trained ones do: their common part goes, what differs most is spread.
 
     Args:
         layer: of the network's descriptor.
         inputs: (N, C) what it gets of N images.
+        kept: directions of C.
     """
     mean = inputs.mean(dim=0)
     _, sigmas, directions = torch.linalg.svd(inputs - mean, full_matrices=False)
-    kept = min(8, len(inputs) - 1)
     turn = torch.linalg.qr(torch.randn(layer.out_features, kept))[0]
     layer.weight.copy_(turn @ (directions[:kept] / sigmas[:kept, None]))
     layer.bias.copy_(-layer.weight @ mean)
@@ -124,9 +129,20 @@ def netvlad() -> NetVlad:
     return network
 
 
+def netvlad_of_images() -> NetVlad:
+    """For whole images: whitening leaves what tells them apart."""
+    network = netvlad()
+    tell_apart(network.whitening, network.pool(network.features(pictures())))
+    return network
+
+
 def transvpr() -> TransVpr:
     """Tokens of 32 numbers."""
-    return TransVpr(TransVpr.Config(width=8))
+    network = TransVpr(TransVpr.Config(width=8)).eval()
+    tokens = network.tokens(pictures())
+    sums = (network.masks(tokens)[..., None] * tokens[:, list(LEVELS), 1:]).sum(dim=2).flatten(1)
+    tell_apart(network.reduction, nn.functional.normalize(sums, dim=1))
+    return network.train()
 
 
 def cvnet() -> CvNet:
@@ -177,6 +193,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "eigenplaces": cosplace,
     "loftr": loftr,
     "patch_netvlad": netvlad,
+    "netvlad": netvlad_of_images,
     "transvpr": transvpr,
     "cvnet": cvnet,
     "rrt": rrt,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ros2_loc.errors import ConfigError
@@ -45,8 +47,8 @@ class Cosplace(WholeImage):
         if fixed and fixed != config.size:
             raise ConfigError(f"{self.name}: {config.model} is for images of one size: set size: [{fixed[0]}, {fixed[1]}], for maps too")
 
-    def _vectors(self, images: Tensor) -> Tensor:
-        return self._network(normalized(images))  # type: ignore[no-any-return]
+    def _vectors(self, images: NDArray[np.uint8]) -> Tensor:
+        return self._network(normalized(self._pixels(images)))  # type: ignore[no-any-return]
 
 
 class Eigenplaces(Cosplace):

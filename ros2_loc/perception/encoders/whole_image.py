@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from ros2_loc.core.types import Frame, GlobalDescriptor, LocalFeatures
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.pycls_resnet import MEAN
-from ros2_loc.perception.extractors.scaling import Prepared, groups, prepare, stacked
+from ros2_loc.perception.extractors.scaling import Prepared, groups, prepare
+from ros2_loc.perception.image_scales import SCALES
 from ros2_loc.perception.networks import device_of
 
 
@@ -48,23 +50,48 @@ class ImageConfig:
             raise ConfigError(f"encoder: size is [width, height] px, without max_edge_px beside it, got {list(self.size)}")
 
 
+@dataclass(frozen=True)
+class ScaledImageConfig(ImageConfig):
+    """How an encoder sees images that it describes at several scales: the descriptor is their mean.
+
+    Attributes:
+        scales: of the image; three of them take 3.5 times as long as one.
+    """
+
+    scales: tuple[float, ...] = SCALES
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "scales", tuple(self.scales))
+        if not self.scales or min(self.scales) <= 0:
+            raise ConfigError(f"encoder: scales are positive, got {list(self.scales)}")
+
+
 class WholeImage:
     """An encoder but for its network: `_vectors` is what a child adds."""
 
     name: str
     needs_image = True
     needs_features = False
-    # what its network needs to see at least; smaller images are enlarged
-    min_edge_px = 32
+    # what its network needs to see at least, smaller images are enlarged; and of what the sides are multiples
+    min_edge_px, multiple = 32, 1
 
     def __init__(self, config: ImageConfig, device: str) -> None:
+        if any(side % self.multiple or side < self.min_edge_px for side in config.size):
+            raise ConfigError(
+                f"{self.name}: size is of multiples of {self.multiple} px and at least {self.min_edge_px}, got {list(config.size)}"
+            )
         self._images = config
         self._device = device_of(self.name, device, config.half)
         self.batch_size = config.batch_size
 
-    def _vectors(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in 0..1 -> (B, D) of any length."""
+    def _vectors(self, images: NDArray[np.uint8]) -> Tensor:
+        """(B, H, W, 3) RGB -> (B, D) of any length."""
         raise NotImplementedError
+
+    def _pixels(self, images: NDArray[np.uint8]) -> Tensor:
+        """(B, H, W, 3) -> (B, 3, H, W) in 0..1, on the device."""
+        return torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).float() / 255.0
 
     def encode(self, frame: Frame | None, features: LocalFeatures | None) -> GlobalDescriptor:
         """From the image alone.
@@ -79,7 +106,7 @@ class WholeImage:
         """`encode` of each, images of one size in one pass."""
         assert frames is not None, f"{self.name} describes images"
         prepared = [self._prepared(frame) for frame in frames]
-        vectors: dict[int, np.ndarray] = {}
+        vectors: dict[int, NDArray[np.float32]] = {}
         for indices in groups(prepared, self.batch_size):
             found = self._batch([prepared[index] for index in indices])
             vectors |= dict(zip(indices, found, strict=True))
@@ -101,23 +128,20 @@ class WholeImage:
 
     def _prepared(self, frame: Frame) -> Prepared:
         one = prepare(frame, self._images.max_edge_px)
-        size = tuple(self._images.size) or tuple(max(side, self.min_edge_px) for side in one.size)
         image = one.image
         if self._images.masked == "blank" and one.mask is not None:
             image = np.where(one.mask[..., None], image, np.round(255.0 * np.array(MEAN)).astype(np.uint8))
-        if size != one.size:
-            shrinks = size[0] * size[1] < one.size[0] * one.size[1]
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        return Prepared(np.asarray(image, dtype=np.uint8), None, one.ratio)
+        width, height = self._images.size or (max(side // self.multiple * self.multiple, self.min_edge_px) for side in one.size)
+        return Prepared(_resized(image, (width, height)), None, one.ratio)
 
     @torch.inference_mode()
-    def _batch(self, prepared: Sequence[Prepared]) -> np.ndarray:
-        images = torch.from_numpy(stacked(prepared)).to(self._device)
+    def _batch(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
+        images = np.stack([one.image for one in prepared])
         with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._images.half):
             vectors = self._vectors(images)
-        return np.asarray(vectors.float().cpu().numpy())
+        return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
 
-    def _unit(self, vector: np.ndarray) -> np.ndarray:
+    def _unit(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         norm = float(np.linalg.norm(vector))
         if not np.isfinite(norm):
             remedy = "half: false" if self._images.half else "the weights may be damaged"
@@ -125,3 +149,12 @@ class WholeImage:
         if norm < 1e-6:  # an image that it sees nothing in, like no other
             return np.eye(1, len(vector), dtype=np.float32)[0]
         return np.asarray(vector / norm, dtype=np.float32)
+
+
+def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Bilinear and smoothed where it shrinks, as PIL does it and the authors of most networks by PIL."""
+    if image.shape[1::-1] == size:
+        return image
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    small = functional.interpolate(pixels, size[::-1], mode="bilinear", align_corners=False, antialias=True)
+    return small[0].permute(1, 2, 0).round().to(torch.uint8).numpy()  # type: ignore[no-any-return]
