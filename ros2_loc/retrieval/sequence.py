@@ -40,7 +40,7 @@ class SequenceMatcher:
     class Config:
         """How many frames, how far apart, and how exactly their places must fit the way."""
 
-        frames: int = 10
+        frames: int = 20
         min_step_m: float = 2.0  # travelled between frames that are remembered: standing still proves nothing twice
         min_step_s: float = 0.5  # the same where there is no odometry
         tolerance_m: float = 4.0  # one sigma of a place's distance from the way
