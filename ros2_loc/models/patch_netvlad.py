@@ -18,12 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros2_loc.errors import ConfigError, DataError
+from ros2_loc.models.pycls_resnet import MEAN, STD
 from ros2_loc.models.weights import load_strictly, tensors_of, told_of
 
 STRIDE_PX = 16
-# of RGB in 0..1
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 # convolutions of each block in multiples of `width`
 _BLOCKS = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))
 _NAMES = (

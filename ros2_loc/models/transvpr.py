@@ -16,12 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros2_loc.errors import ConfigError, DataError
+from ros2_loc.models.pycls_resnet import MEAN, STD
 from ros2_loc.models.weights import load_strictly, tensors_of, told_of
 
 STRIDE_PX = 16
-# of RGB in 0..1
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 # layers, from 0, whose tokens are pooled: low, middle, high (section 3.2), and the one that describes patches (section 3.3)
 LEVELS = (1, 3, 5)
 PATCH_LEVEL = 3
