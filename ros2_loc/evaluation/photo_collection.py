@@ -22,7 +22,7 @@ from scipy.spatial import cKDTree
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.evaluation.relabelling import LABELS
 from ros2_loc.io.files import atomic_path
-from ros2_loc.io.geotagged import GeotaggedImage, geotagged_name
+from ros2_loc.io.geotagged import GeotaggedImage, geotagged_name, is_geotagged, parse_geotagged
 from ros2_loc.io.images import RGB, resize_image
 from ros2_loc.io.photos import Photo, copy_upright, read_photo, read_upright
 from ros2_loc.perception.photo_classifiers import DAY, NIGHT, PhotoClassifier, Verdict
@@ -306,7 +306,9 @@ def _show_the_same(one: Seen, other: Seen, rules: CollectionRules) -> bool:
 
 
 def _note(file: str) -> str:
-    """The photo's own name, as far as a name of the field can hold it."""
+    """The photo's own note or name, as far as a name of the field can hold it."""
+    if is_geotagged(file) and (own := parse_geotagged(file).note):
+        return own
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(file).with_suffix("").as_posix())[-80:]
 
 

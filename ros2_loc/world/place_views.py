@@ -100,10 +100,10 @@ def write_place_set(out: str | Path, how: PlaceSet | None = None, *, workers: in
         DataError: it can't be written.
     """
     how, out = how or PlaceSet(), Path(out)
-    _claim(out, how)
     size = TownSize.district(how.extent_m, patterns=how.patterns, quarters=4)
     town = Town.generate(how.seed, replace(size, facade_px_per_m=_FACADE_PX_PER_M, ground_px_per_m=_GROUND_PX_PER_M))
     places = _places(town, how)
+    _claim(out, how)
     asked = _queries(places, how)
     camera = demo_camera(*how.size_px)
     sets = [("database", "day", 0, places)] + [(f"queries_{name}", name, 1, asked) for name in how.domains]
