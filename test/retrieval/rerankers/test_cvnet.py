@@ -15,7 +15,7 @@ from ros2_loc import registry
 from ros2_loc.core.camera import Camera
 from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import Candidate, Frame, PlaceEvidence
-from ros2_loc.errors import ConfigError
+from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.pycls_resnet import normalized
 from ros2_loc.retrieval.rerankers import cvnet
 from ros2_loc.retrieval.rerankers.cvnet import Cvnet
@@ -101,6 +101,24 @@ def test_three_scales_make_another_global_descriptor(weights: str) -> None:
     vectors = [each.describe(image, None).arrays["vector"].astype(np.float32) for each in (one, three)]
     np.testing.assert_allclose([np.linalg.norm(vector) for vector in vectors], 1.0, atol=2e-3)
     assert 0.3 < vectors[0] @ vectors[1] < 0.999
+
+
+@pytest.mark.parametrize("cosine", ["retrieval", "none"])
+def test_without_its_own_global_descriptor(cosine: str, reranker: Cvnet, evidence: list[PlaceEvidence], weights: str) -> None:
+    other = Cvnet(Cvnet.Config(weights=weights, max_edge_px=96, cosine=cosine))  # type: ignore[arg-type]
+    pictures = [other.describe(frame(picture(64, 96, seed)), None) for seed in (0, 2)]
+    assert pictures[0].arrays["vector"].shape == (0,)
+    cosines = [float(one.arrays["vector"].astype(np.float32) @ evidence[0].arrays["vector"]) for one in (evidence[0], evidence[2])]
+    before = scores(reranker, evidence[0], [evidence[0], evidence[2]])
+    found = scores(other, pictures[0], pictures) - (np.array([1.0, 0.9]) if cosine == "retrieval" else 0.0)
+    np.testing.assert_allclose(found, before - cosines, atol=2e-3)
+
+
+def test_numbers_that_are_not_finite_are_an_error(reranker: Cvnet, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = reranker._network.maps
+    monkeypatch.setattr(reranker._network, "maps", lambda features: [torch.nan * one for one in maps(features)])
+    with pytest.raises(DataError, match="cvnet: the maps of an image are not finite"):
+        reranker.describe(frame(picture(64, 96, 0)), None)
 
 
 def test_matches_are_the_cells_that_moved(reranker: Cvnet, weights: str) -> None:
