@@ -57,7 +57,7 @@ def _blocks(num_query: int, places: Sequence[NDArray]) -> Iterator[tuple[int, Se
 
 def _match(query: NDArray, places: Sequence[NDArray], first: int, device: str) -> Iterator[Pairs]:
     # places in rows: what is then looked for lies together in memory
-    products = np.concatenate(places).astype(np.float32, copy=False) @ query.astype(np.float32, copy=False).T
+    products = np.concatenate(places, dtype=np.float32, casting="same_kind") @ query.astype(np.float32, copy=False).T
     ends = np.cumsum([len(place) for place in places])
     for owner, part in enumerate(np.split(products, ends[:-1]), start=first):
         if len(part):
