@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ from ros2_loc.retrieval.rerankers.cvnet import Cvnet
 
 
 @pytest.fixture(scope="module")
-def weights(random_weights: Callable[[str], Path]) -> str:
-    return str(random_weights("cvnet"))
+def weights(random_weights: Callable[[str], Path]) -> Iterator[str]:
+    """A file that is read once only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cvnet, "open_network", cache(cvnet.open_network))
+        yield str(random_weights("cvnet"))
 
 
 @pytest.fixture(scope="module")
