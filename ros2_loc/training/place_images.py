@@ -73,8 +73,8 @@ def joined(parts: Sequence[PlaceImages]) -> PlaceImages:
         k = int(np.searchsorted(starts, i, side="right")) - 1
         return parts[k].load(i - int(starts[k]))
 
-    arrays = (np.concatenate([getattr(part, name) for part in parts]) for name in ("positions_m", "headings_deg", "areas"))
-    return PlaceImages(*arrays, load)
+    positions, headings, areas = ([getattr(part, name) for part in parts] for name in ("positions_m", "headings_deg", "areas"))
+    return PlaceImages(np.concatenate(positions), np.concatenate(headings), np.concatenate(areas), load)
 
 
 def geotagged(folders: Sequence[Path]) -> PlaceImages:

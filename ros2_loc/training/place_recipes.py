@@ -30,6 +30,8 @@ class CosPlaceRecipe:
         frozen: so many of the backbone's layers, counted as its children, don't learn (CosPlace: 6 of a ResNet's 8).
         begin_with: name or file of weights of the same network, this project's or its authors'; "" begins with `trunk`.
         trunk: file of torchvision's ImageNet weights of the backbone; "" begins with random ones.
+        whiten_by: batches by which the last layer begins: as the whitening of what the backbone makes of them; 0: as it is. A random
+            backbone gives almost the same descriptor to all images, and then learns nothing for long.
         licence: of the weights that come out: say what the images allow.
     """
 
@@ -46,11 +48,14 @@ class CosPlaceRecipe:
     frozen: int = 0
     begin_with: str = ""
     trunk: str = ""
+    whiten_by: int = 0
     licence: str = "that of the training images"
 
     def __post_init__(self) -> None:
-        if not 0 < self.held_out < 1 or self.frozen < 0:
-            raise ConfigError(f"held_out {self.held_out}: is a share, between 0 and 1; frozen {self.frozen}: counts layers")
+        if not 0 < self.held_out < 1 or min(self.frozen, self.whiten_by) < 0:
+            raise ConfigError(f"held_out {self.held_out}: is a share; frozen {self.frozen} and whiten_by {self.whiten_by} count from 0")
+        if self.begin_with and self.whiten_by:
+            raise ConfigError("begin_with and whiten_by: give one of them; the last layer of those weights is what they learned")
         if self.begin_with and self.trunk:
             raise ConfigError("begin_with and trunk: give one of them; the weights of a network hold its trunk")
         if self.frozen and not (self.begin_with or self.trunk):

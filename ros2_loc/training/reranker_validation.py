@@ -36,8 +36,7 @@ class RerankValidation:
 
     def __init__(self, config: Config, maps: Sequence[LabelledPlaces]) -> None:
         """Raises DataError where no query has right and wrong candidates."""
-        asked = [(places, int(query)) for places in maps for query in places.askable]
-        asked = [(places, query, candidates_of(places, query, config.candidates)) for places, query in asked]
+        asked = [(places, int(row), candidates_of(places, int(row), config.candidates)) for places in maps for row in places.askable]
         useful = [one for one in asked if 0 < one[0].same[one[1], one[2]].sum() < len(one[2])]
         if not useful:
             raise DataError("no query of the validation has right and wrong candidates: give a longer map, or more validation.candidates")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ros2_loc.config import to_dict
 from ros2_loc.errors import ConfigError, DataError
-from ros2_loc.models.cosplace import CosPlace, renamed
+from ros2_loc.models.cosplace import CosPlace, normalized, renamed
 from ros2_loc.models.weights import load_strictly, save_model, tensors_of, told_of
 from ros2_loc.training.loop import TrainingLoop
 from ros2_loc.training.place_batches import PlaceBatches
@@ -24,6 +24,7 @@ from ros2_loc.training.recipes import RECIPE, save_recipe
 from ros2_loc.training.runs import Trained, first_then_all, has_begun
 
 WEIGHTS = "cosplace.safetensors"
+_DAMPING = 0.01  # share of the largest variance
 # names of torchvision's ResNets by the number of the layer among the children
 _RESNET_LAYERS = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
 
@@ -66,10 +67,13 @@ def train_cosplace(
             about = {"recipe": to_dict(recipe), "seed": recipe.loop.seed, "licence": recipe.licence, "data": source_name}
             save_model(weights, network, {**about, "validation": metrics, "step": loop.done.step})
 
+        batches = PlaceBatches(recipe.samples, classes, data.train, recipe.loop.steps_per_epoch * group.size)
+        if recipe.whiten_by and not begun:
+            whiten(network, [batches.batch(k)["image"] for k in range(recipe.whiten_by)])
         loop = TrainingLoop(
             recipe.loop,
             CosPlaceObjective(recipe.losses, network, [len(each) for each in classes.groups]),
-            PlaceBatches(recipe.samples, classes, data.train, recipe.loop.steps_per_epoch * group.size),
+            batches,
             folder,
             validate=lambda: validation(network),
             on_best=export,
@@ -105,6 +109,23 @@ def start(recipe: CosPlaceRecipe) -> CosPlace:
             state = backbone_of(tensors_of(recipe.trunk), network.backbone.state_dict())
         load_strictly(network.backbone, state, recipe.trunk)
     return network
+
+
+@torch.no_grad()
+def whiten(network: CosPlace, batches: Sequence[Tensor]) -> None:
+    """Makes the last layer the whitening of what the backbone pools of these images, (B, 3, H, W) uint8 each.
+
+    Directions in which they hardly differ are damped; rows beyond the number of channels begin as nothing.
+    """
+    network.train()
+    pooled = torch.cat([network.pooled(network.features(normalized(batch.float() / 255.0))) for batch in batches])
+    mean, weight = pooled.mean(dim=0), network.fc.weight
+    variances, directions = torch.linalg.eigh((pooled - mean).T @ (pooled - mean) / len(pooled))
+    count = min(weight.shape)
+    scale = (variances.clamp(min=0.0) + _DAMPING * variances.max()).rsqrt()
+    weight.zero_()
+    weight[:count] = (directions * scale).T.flip(0)[:count]
+    network.fc.bias.copy_(-weight @ mean)
 
 
 def backbone_of(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

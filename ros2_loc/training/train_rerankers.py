@@ -147,7 +147,7 @@ def _check_sizes(network: Rrt.Config, places: Sequence[LabelledPlaces]) -> None:
         given = one.found[0].descriptors.shape[1], one.vectors.shape[1]
         if given[0] != network.local_dimension or network.global_dimension not in (0, given[1]):
             raise ConfigError(
-                f"rrt: {one.found[0].extractor} gives {given[0]} numbers of a keypoint, the map has {given[1]} of an image; the network takes "
+                f"rrt: {one.found[0].extractor} gives {given[0]} numbers of a keypoint, the map {given[1]} of an image; the network takes "
                 f"{network.local_dimension} and {network.global_dimension}: set network.local_dimension={given[0]} and "
                 f"network.global_dimension={given[1]}, or 0 for local features alone"
             )
