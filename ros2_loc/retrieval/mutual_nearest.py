@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# products and descriptors that are held at once: 64 MB
-_BLOCK = 1 << 24
+# products and descriptors that are held at once: 16 MB; larger arrays are given back to the system and zeroed again each time
+_BLOCK = 1 << 22
 
 
 class Pairs(NamedTuple):
