@@ -13,10 +13,11 @@ places that 32-bit exact search finds for a query.
 Every variant is built and measured in a process of its own, whose memory is its own; "mapped" leaves the file on disk. What is done lies
 in the folder and is not done again.
 
-The plan to 100 million places (`plan`): bytes of a place times their number, and measured seconds of building scaled by what they grow
-with: lists are learned from 64 vectors each, and every vector is compared with all their centres. With 4 sqrt(P) lists the visits for a
-recall grow slowly (measured at the three sizes), and the part of the lists that a query scans falls as 1 / sqrt(P). Codes and lists of
-100 million stay in memory (7.6 GB); vectors for the last ordering stay on disk, mapped: refine * k reads a query.
+The plan to 100 million places, printed last, scales what was measured by what it grows with. Compressed lists, 4 sqrt(P) of them: a place
+takes its code, its number in the list and its number in the map in memory, and its vector, which only the last ordering reads, on disk
+(`PlaceIndex.load(path, memory_map=True)`). Centres are learned from 64 places each, which costs as P, and every place is compared with all
+centres, which costs as P ** 1.5. A query compares all centres and visits the lists that reach the recall; each holds sqrt(P) / 4 places.
+While it is built an index lies in memory whole: beyond what that holds, build parts (one a city, say) and search those near the belief.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 from tqdm import tqdm
 
 from ros2_loc.cli.console import table
@@ -80,6 +82,8 @@ def main() -> int:
                 print(" | ".join(rows[-1]), flush=True)
     heads = [f"query ms, {t} thread{'s' * (t > 1)}: p50 p95 (cpu)" for t in arguments.threads]
     print(table(rows, ["places", "index", "build s", "recall@10", "effort", *heads, "resident MB", "file MB"]))
+    for variant in set(arguments.variants) & {"ivf_pq", "ivf_pq_sq8"}:
+        print(f"\n{variant}, scaled\n{plan(folder, variant, arguments.sizes, arguments.dimension)}")
     return 0
 
 
@@ -242,6 +246,25 @@ def row_of(folder: Path, variant: str, size: int, mapped: bool, threads: list[in
         f"{runs[0]['resident_mb']:.0f} ({runs[0]['own_mb']:.0f} own)" if mapped else f"{runs[0]['resident_mb']:.0f}",
         f"{built['file'] / 1e6:.0f}",
     ]
+
+
+def plan(folder: Path, variant: str, sizes: list[int], dimension: int) -> str:
+    """Memory, disk, building and a query's work up to 100 million places, from the sizes that were measured."""
+    built = [json.loads((folder / f"build-{variant}-{size}.json").read_text()) for size in sizes]
+    measured = np.array(sizes, dtype=float)
+    growth = np.column_stack([measured, measured**1.5])
+    weights = 1.0 / np.array([b["build_cpu_s"] for b in built])  # relative errors count alike
+    cost, _ = nnls(growth * weights[:, None], np.ones(len(sizes)))
+    stored = dimension * (1 if variant.endswith("sq8") else 2)
+    effort = built[int(measured.argmax())]["effort"]
+    rows = []
+    for count in (*sizes, 10_000_000, 100_000_000):
+        lists = 4 * int(np.sqrt(count))
+        memory = count * (64 + 8 + 8 + 1) + lists * dimension * 4
+        hours = (cost[0] * count + cost[1] * count**1.5) / 3600
+        scanned = effort * count / lists
+        rows.append([f"{count:,}", f"{lists:,}", f"{memory / 1e9:.2f}", f"{count * stored / 1e9:.1f}", f"{hours:.2f}", f"{scanned:,.0f}"])
+    return table(rows, ["places", "lists", "memory GB", "vectors on disk GB", "build h of one core", f"codes scanned at effort {effort}"])
 
 
 if __name__ == "__main__":

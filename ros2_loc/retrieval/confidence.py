@@ -38,16 +38,16 @@ class ConfidenceModel:
     + [re-ranked] (when_rescored + per_rescored_gap rescored_gap)
     + [inliers counted] (when_counted + per_support log(1 + inliers) + per_lead log((1 + inliers) / (1 + rival_inliers))).
 
-    The defaults are careful guesses that order well; `fit_confidence` makes them a probability on one's own map.
+    The defaults were chosen by hand to order well and to be careful; `fit_confidence` makes them a probability on one's own map.
     """
 
     bias: float = -1.0
-    per_gap: float = 0.8
+    per_gap: float = 0.6
     when_rescored: float = 0.0
-    per_rescored_gap: float = 0.3
-    when_counted: float = -2.5
-    per_support: float = 0.5
-    per_lead: float = 1.0
+    per_rescored_gap: float = 0.2
+    when_counted: float = -1.5
+    per_support: float = 0.4
+    per_lead: float = 4.0
 
     def probability(self, signs: Signs) -> float:
         """That the first place is right, 0 to 1."""
@@ -78,6 +78,8 @@ class Trial:
 def fit_confidence(trials: Sequence[Trial]) -> ConfidenceModel:
     """The coefficients under which the trials are most likely (logistic regression with a weak prior towards 0).
 
+    Trials must be as those to come: where queries will go without re-ranking, some of the trials must have, and likewise inliers.
+
     Raises:
         DataError: no trials, or all right or all wrong: nothing can be learned of the difference.
     """
@@ -85,8 +87,8 @@ def fit_confidence(trials: Sequence[Trial]) -> ConfidenceModel:
     if not len(correct) or correct.min() == correct.max():
         raise DataError(f"{len(correct)} trials of which {int(correct.sum())} are right: confidence needs some right and some wrong ones")
     columns = _columns([trial.signs for trial in trials])
-    spread = np.maximum(columns.std(axis=0), 1e-6)
-    spread[0] = 1.0
+    spread = columns.std(axis=0)
+    spread[spread < 1e-9] = 1.0
     used = columns / spread
     penalty = np.diag(np.where(np.arange(columns.shape[1]) == 0, 1e-6, _RIDGE))
     weights = np.zeros(columns.shape[1])
