@@ -125,6 +125,13 @@ def test_numbers_that_are_not_finite_are_an_error(reranker: Cvnet, monkeypatch: 
         reranker.describe(frame(picture(64, 96, 0)), None)
 
 
+def test_images_described_with_other_weights_are_refused(reranker: Cvnet, evidence: list[PlaceEvidence]) -> None:
+    for name, array in (("map2", np.zeros((8, 2, 3), np.float16)), ("vector", np.zeros(0, np.float16))):
+        other = PlaceEvidence("cvnet", {**evidence[0].arrays, name: array})
+        with pytest.raises(DataError, match=r"gives \(16, 32\): build the map again"):
+            scores(reranker, evidence[0], [evidence[1], other])
+
+
 def test_matches_are_the_cells_that_moved(reranker: Cvnet, weights: str) -> None:
     image = picture(160, 320, 0)
     large = Cvnet(Cvnet.Config(weights=weights, max_edge_px=320, scales=(1.0,)))

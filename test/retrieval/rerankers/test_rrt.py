@@ -18,7 +18,7 @@ from ros2_loc import registry
 from ros2_loc.core.camera import Camera
 from ros2_loc.core.pose import Pose
 from ros2_loc.core.types import Candidate, Frame, LocalFeatures, PlaceEvidence
-from ros2_loc.errors import ConfigError
+from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models import rrt as network_of
 from ros2_loc.models.rrt import Described, Rrt
 from ros2_loc.models.weights import save_model
@@ -116,6 +116,13 @@ def test_only_the_best_features_are_kept(reranker: RerankingTransformer) -> None
 def test_descriptors_of_another_length_are_refused(reranker: RerankingTransformer) -> None:
     with pytest.raises(ConfigError, match=r"takes 12 numbers of a keypoint and 0 of an image, test and the encoder give 32 and 0"):
         reranker.describe(None, features(5, 0, dimension=32))
+
+
+def test_images_described_with_other_weights_are_refused(reranker: RerankingTransformer) -> None:
+    (query,) = evidence(reranker, 5)
+    other = PlaceEvidence("rrt", {**query.arrays, "descriptors": np.zeros((5, 128), np.float16)})
+    with pytest.raises(DataError, match=r"by \(128, 0\) numbers, .* gives \(16, 0\): build the map again"):
+        scores(reranker, query, [query, other])
 
 
 def test_matches_are_mutual_neighbours(reranker: RerankingTransformer) -> None:
