@@ -66,8 +66,8 @@ class SequenceMatcher:
         self._positions = np.array([pose.translation for pose in map_from_base], dtype=np.float64).reshape(-1, 3)
         self._rotations = np.array([pose.rotation for pose in map_from_base], dtype=np.float64).reshape(-1, 3, 3)
         self._route_m = _along_routes(self._positions, config.max_step_of_route_m)
-        self._near_position = cKDTree(self._positions) if len(self._positions) else None
-        self._near_route = cKDTree(self._route_m[:, None]) if len(self._positions) else None
+        self._near_position = cKDTree(self._positions)
+        self._near_route = cKDTree(self._route_m[:, None])
         self._speeds = np.geomspace(config.slowest_m_per_s, config.fastest_m_per_s, config.num_speeds)
         self._kept: deque[_Seen] = deque(maxlen=config.frames)
         self._last: _Seen | None = None
