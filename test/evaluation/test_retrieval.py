@@ -78,6 +78,7 @@ class TestMetrics:
 class TestMethods:
     """Files of methods."""
 
+    @pytest.mark.slow  # imports every network
     def test_every_method_of_the_table_can_be_read_and_made_or_lacks_weights(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ROS2_LOC_WEIGHTS", "/nowhere")
         monkeypatch.setenv("XDG_CACHE_HOME", "/nowhere")
@@ -87,6 +88,14 @@ class TestMethods:
         told = {label: plugins for label, plugins in made.items() if isinstance(plugins, str)}
         assert {"vlad", "vlad_sift_ransac", "vlad_orb_ransac"}.isdisjoint(told)
         assert told["loftr"] == "weights cosplace_resnet50_512 missing" and told["vlad_aliked_ransac"] == "weights aliked_n16 missing"
+
+    def test_every_method_has_sections_that_plugins_know(self) -> None:
+        methods = load_methods(["all"])
+        assert len(methods) == len(method_names()) >= 17
+        for method in methods:
+            for kind in ("encoder", "extractor", "reranker"):
+                section = getattr(method, kind)
+                assert not section or section["name"] in registry.TABLE[kind], method.label
 
     def test_words_are_names_or_files(self, tmp_path: Path) -> None:
         (tmp_path / "mine.yaml").write_text("encoder: {name: vlad}\nextractor: {name: orb}\n")
