@@ -160,9 +160,9 @@ class LocalFeatureReranker:
             owner = np.repeat(np.arange(len(found)), [len(one) for one in found])
             indices = np.concatenate([np.zeros((0, 2), np.int64), *(one.indices for one in found)])
             return Pairs(indices[:, 0], indices[:, 1], owner, np.concatenate([np.zeros(0, np.float32), *(one.scores for one in found)]))
-        descriptors = query.arrays["descriptors"]
-        # an empty array may have forgotten how many numbers a descriptor has
-        pairs = mutual_pairs(descriptors, [one.arrays["descriptors"].reshape(-1, descriptors.shape[1]) for one in places], self._device)
+        asked, there = query.arrays["descriptors"], [place.arrays["descriptors"] for place in places]
+        # an empty array need not know how many numbers a descriptor has
+        pairs = mutual_pairs(asked, [each if len(each) else asked[:0] for each in there], self._device)
         return Pairs(*(array[pairs.products >= 0.0] for array in pairs))
 
     def _scored(

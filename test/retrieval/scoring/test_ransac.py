@@ -52,7 +52,7 @@ def alone(query: NDArray, place: NDArray, **settings: Any) -> Any:
 @given(seed=st.integers(0, 10**6), share=st.floats(0.35, 1.0), count=st.integers(40, 150))
 def test_known_transforms_come_back_from_among_outliers(model: Model, seed: int, share: float, count: int) -> None:
     inliers = max(16, round(share * count))
-    query, place, transform = pairs(np.random.default_rng(seed), model, inliers, count - inliers)
+    query, place, _ = pairs(np.random.default_rng(seed), model, inliers, count - inliers)
     found = alone(query, place, model=model, threshold_px=4.0)
     assert found.inlier_mask[:inliers].mean() > 0.95 and found.inliers_per_place[0] == found.inlier_mask.sum()
     offset = np.linalg.norm(transformed(found.transforms[0], place[:inliers]) - query[:inliers], axis=1)
