@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
 from ros2_loc.errors import DataError, GeometryError
 from ros2_loc.io.files import atomic_path, read_bytes
 from ros2_loc.io.geotagged import is_geotagged, parse_geotagged, utm_from_geodetic
 from ros2_loc.io.images import RGB, SUFFIXES, require_size, write_image
 
-_UPRIGHT = 1
-_TRUE_NORTH = "T"
+# Tags of EXIF 2.3 by number: Pillow has names for them since 9.4 only, and Ubuntu 22.04 has 9.0.
+_EXIF, _GPS, _ORIENTATION = 0x8769, 0x8825, 0x0112
+_F_NUMBER, _EXPOSURE_TIME, _ISO = 0x829D, 0x829A, 0x8827
+_LATITUDE, _LATITUDE_REF, _LONGITUDE, _LONGITUDE_REF = 2, 1, 4, 3
+_DIRECTION, _DIRECTION_REF, _TIME, _DATE = 17, 16, 7, 29
+_UPRIGHT, _TRUE_NORTH = 1, "T"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +70,11 @@ def read_photo(path: str | Path) -> Photo:
     """
     path = Path(path)
     exif = _exif(path)
-    light_value = _light_value(exif.get_ifd(ExifTags.IFD.Exif))
+    light_value = _light_value(exif.get_ifd(_EXIF))
     if is_geotagged(path):
         named = parse_geotagged(path)
         return Photo(path, (named.east_m, named.north_m, named.zone), named.heading_deg, named.stamp_ns, light_value)
-    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    gps = exif.get_ifd(_GPS)
     return Photo(path, _utm(gps), _heading(gps), _stamp(gps), light_value)
 
 
@@ -94,7 +98,7 @@ def copy_upright(source: str | Path, target: str | Path) -> None:
         DataError: `source` can't be read, or `target` can't be written.
     """
     source, target = Path(source), Path(target)
-    orientation = _exif(source).get(ExifTags.Base.Orientation, _UPRIGHT)
+    orientation = _exif(source).get(_ORIENTATION, _UPRIGHT)
     if orientation != _UPRIGHT or source.suffix.lower() != target.suffix.lower():
         write_image(target, read_upright(source))
         return
@@ -123,10 +127,7 @@ def _exif(path: Path) -> Image.Exif:
 
 def _utm(gps: Mapping[int, Any]) -> tuple[float, float, str | None] | None:
     angles = []
-    for value, side, negative in (
-        (ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "S"),
-        (ExifTags.GPS.GPSLongitude, ExifTags.GPS.GPSLongitudeRef, "W"),
-    ):
+    for value, side, negative in ((_LATITUDE, _LATITUDE_REF, "S"), (_LONGITUDE, _LONGITUDE_REF, "W")):
         parts = _numbers(gps.get(value))
         if len(parts) != 3 or gps.get(side) is None:
             return None
@@ -142,16 +143,16 @@ def _utm(gps: Mapping[int, Any]) -> tuple[float, float, str | None] | None:
 
 def _heading(gps: Mapping[int, Any]) -> float | None:
     """Of the true north: what a compass says is off by the declination, which is not known here."""
-    parts = _numbers([gps.get(ExifTags.GPS.GPSImgDirection)])
-    is_true = str(gps.get(ExifTags.GPS.GPSImgDirectionRef, _TRUE_NORTH)).strip("\0 ").upper() == _TRUE_NORTH
+    parts = _numbers([gps.get(_DIRECTION)])
+    is_true = str(gps.get(_DIRECTION_REF, _TRUE_NORTH)).strip("\0 ").upper() == _TRUE_NORTH
     return parts[0] % 360.0 if parts and is_true else None
 
 
 def _stamp(gps: Mapping[int, Any]) -> int | None:
     """Of the GPS tags only: those of the clock tell no time zone."""
-    clock = _numbers(gps.get(ExifTags.GPS.GPSTimeStamp))
+    clock = _numbers(gps.get(_TIME))
     try:
-        day = datetime.strptime(str(gps.get(ExifTags.GPS.GPSDateStamp, "")).strip("\0 "), "%Y:%m:%d").replace(tzinfo=timezone.utc)
+        day = datetime.strptime(str(gps.get(_DATE, "")).strip("\0 "), "%Y:%m:%d").replace(tzinfo=timezone.utc)
     except ValueError:
         return None
     if len(clock) != 3:
@@ -162,9 +163,8 @@ def _stamp(gps: Mapping[int, Any]) -> int | None:
 
 def _light_value(exif: Mapping[int, Any]) -> float | None:
     """log2(N^2 / t) - log2(ISO / 100), N the aperture's number and t the exposure in seconds."""
-    tags = ExifTags.Base.FNumber, ExifTags.Base.ExposureTime, ExifTags.Base.ISOSpeedRatings
-    iso = exif.get(tags[2])
-    found = _numbers([exif.get(tags[0]), exif.get(tags[1]), iso[0] if isinstance(iso, tuple) and iso else iso])
+    iso = exif.get(_ISO)
+    found = _numbers([exif.get(_F_NUMBER), exif.get(_EXPOSURE_TIME), iso[0] if isinstance(iso, tuple) and iso else iso])
     if len(found) != 3 or min(found) <= 0:
         return None
     number, time_s, speed = found
