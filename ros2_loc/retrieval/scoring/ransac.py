@@ -18,8 +18,8 @@ from ros2_loc.retrieval.scoring.verified import SAMPLE, Model, Verified
 _PLACES_AT_ONCE = 16  # what belongs to a round then fits into a core's cache
 _ROUND = 1000  # draws
 _USABLE = 4  # at most one in so many draws is looked at
-_PART = 48  # matches that a hypothesis is first counted on
-_COUNTED = 24  # hypotheses of a round that are counted on all matches
+_PART = 64  # matches that a hypothesis is first counted on
+_COUNTED = 16  # hypotheses of a round that are counted on all matches
 _REFITTED = 4  # of these, so many are fitted to their inliers
 _REFITS = 3
 
@@ -141,9 +141,10 @@ def _top(transforms: NDArray, counts: NDArray, size: int) -> tuple[NDArray, NDAr
 
 
 def _by_place(transforms: NDArray[np.float32], usable: NDArray[np.bool_], limit: int) -> NDArray[np.float32]:
-    """(K, 3, 3) of the usable ones of (P, N) samples -> (P, limit, 3, 3), the first of each place, zeros behind them."""
+    """(K, 3, 3) of the usable ones of (P, N) samples -> (P, n, 3, 3), at most `limit` of each place, zeros behind them."""
     place = np.nonzero(usable)[0]
     rank = np.arange(len(place)) - np.searchsorted(place, place)
+    limit = min(limit, max(_COUNTED, int(rank.max(initial=0)) + 1))
     kept = rank < limit
     table = np.zeros((len(usable), limit, 3, 3), dtype=np.float32)
     table[place[kept], rank[kept]] = transforms[kept]
