@@ -73,7 +73,8 @@ class Cvnet:
     def __init__(self, config: Config, device: str = "cpu") -> None:
         self._config = config
         self._device = device_of(self.name, device, config.half)
-        self._network: CvNet = open_network(config.weights, CvNet, load_published).to(self._device)
+        network = open_network(config.weights, CvNet, load_published).to(self._device)
+        self._network: CvNet = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batch_size = config.batch_size
 
     def describe(self, frame: Frame | None, features: LocalFeatures | None) -> PlaceEvidence:
@@ -144,7 +145,7 @@ class Cvnet:
         return np.array([one.score if self._config.cosine == "retrieval" else 0.0 for one in candidates], dtype=np.float32)
 
     def _evidence(self, vector: Tensor, maps: Sequence[Tensor], prepared: Prepared) -> PlaceEvidence:
-        arrays = {name: one.to(torch.float16).cpu().numpy() for name, one in zip(_MAPS, maps, strict=True)}
+        arrays = {name: one.to(torch.float16).contiguous().cpu().numpy() for name, one in zip(_MAPS, maps, strict=True)}
         if not all(np.isfinite(one).all() for one in arrays.values()):
             remedy = "half: false" if self._config.half else "the weights may be damaged"
             raise DataError(f"cvnet: the maps of an image are not finite: {remedy}")
