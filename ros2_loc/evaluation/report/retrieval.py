@@ -43,7 +43,7 @@ def write_retrieval_report(
 
 def best(cells: Sequence[RetrievalCell]) -> RetrievalCell | None:
     """The cell with the highest R@1 of a data set, of equal ones the fastest; None without truth."""
-    known = [cell for cell in cells if cell.has_truth]
+    known = [cell for cell in cells if cell.has_truth and not is_adaptive(cell)]
     return max(known, key=lambda c: (summary(c)["recall"][1], -rerank_s(summary(c)["seconds"])), default=None)
 
 

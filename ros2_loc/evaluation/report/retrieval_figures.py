@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ros2_loc.evaluation import retrieval_metrics as rm
 from ros2_loc.evaluation.report.figures import legend_above, png
@@ -18,7 +18,6 @@ from ros2_loc.visualization.colors import AMBER, BLUE, GRAY, GREEN, INK, RED, he
 COLORS = [*map(hex_color, (BLUE, AMBER, GREEN, RED, INK)), "#7c3aed", "#0891b2", "#be185d", "#84cc16", "#a16207", "#0d9488", "#4338ca"]
 _MARKERS = "osD^vP*X"
 _NOTHING_S = 1e-6
-_TIMES = FuncFormatter(lambda ms, _: f"{ms / 1000:g} s" if ms >= 1000 else f"{ms:g} ms")
 
 
 def style_of(k: int) -> tuple[str, str]:
@@ -44,9 +43,7 @@ def recall_against_time(cells: Sequence[RetrievalCell], nothing_stored: bool = F
             value = 100 * s["recall"][1]
             axes.plot([1000 * seconds] * 2, [low, high], color=color, lw=1, alpha=0.45)
             axes.plot(1000 * seconds, value, marker, color=color, ms=7, label=cell.method)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(_TIMES)
-        axes.grid(True, which="minor", axis="x", lw=0.3)
+        _time_axis(axes)
         counted = "with the description of each" if nothing_stored else "descriptions stored"
         axes.set(xlabel=f"re-ranking of {cells[0].candidates} candidates, {counted}", ylabel="R@1 [%]")
         _legend_beside(axes)
@@ -113,14 +110,22 @@ def time_by_stage(cells: Sequence[RetrievalCell]) -> bytes:
             at = [row + (j - (len(colors) - 1) / 2) * height for row, _ in shown]
             axes.barh(at, [ms for _, ms in shown], height * 0.9, color=color)
             axes.plot([], [], "s", ms=7, color=color, label=part)  # a legend that does not hang on the first bar
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(_TIMES)
+        _time_axis(axes)
         axes.set(yticks=range(len(measured)), yticklabels=[cell.method for cell in measured], xlabel="median of a query")
         axes.invert_yaxis()
         axes.grid(False, axis="y")
         legend_above(axes)
 
     return png(1.2 + 0.5 * len(measured), draw)
+
+
+def _time_axis(axes: Axes) -> None:
+    """Milliseconds, logarithmic; labels at 1, 2, 5 where these are few."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms / 1000:g} s" if ms >= 1000 else f"{ms:g} ms"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _measured(cells: Sequence[RetrievalCell]) -> list[RetrievalCell]:
