@@ -40,7 +40,7 @@ class Cosplace(WholeImage):
 
     def __init__(self, config: Config, device: str = "cpu") -> None:
         super().__init__(config, device)
-        network = open_network(config.weights, CosPlace, load_published).to(self._device)
+        network = self._ready(open_network(config.weights, CosPlace, load_published))
         # as an export, eigenplaces is cosplace too
         self._network: Any = in_place_of(network, _only, "cosplace", config, device)
         fixed = getattr(self._network, "size", None)

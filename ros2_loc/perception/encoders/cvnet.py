@@ -33,7 +33,7 @@ class CvnetGlobal(WholeImage):
     def __init__(self, config: Config, device: str = "cpu") -> None:
         super().__init__(config, device)
         self._scales = config.scales
-        self._network = open_network(config.weights, CvNet, load_published).to(self._device)
+        self._network = self._ready(open_network(config.weights, CvNet, load_published))
 
     def _vectors(self, images: NDArray[np.uint8]) -> Tensor:
         levels = [normalized(pixels_at_scale(list(images), scale, self._device)) for scale in self._scales]

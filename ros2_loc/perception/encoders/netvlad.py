@@ -41,7 +41,7 @@ class Netvlad(WholeImage):
     def __init__(self, config: Config, device: str = "cpu") -> None:
         super().__init__(config, device)
         network = open_network(config.weights, NetVlad, load_published)
-        self._network = (truncated(network, config.num_pcs, config.weights) if config.num_pcs else network).to(self._device)
+        self._network = self._ready(truncated(network, config.num_pcs, config.weights) if config.num_pcs else network)
 
     def _vectors(self, images: NDArray[np.uint8]) -> Tensor:
         return self._network.descriptor(normalized(self._pixels(images)))

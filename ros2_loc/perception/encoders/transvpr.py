@@ -33,7 +33,7 @@ class TransvprGlobal(WholeImage):
 
     def __init__(self, config: Config, device: str = "cpu") -> None:
         super().__init__(config, device)
-        self._network = open_network(config.weights, TransVpr, load_published).to(self._device)
+        self._network = self._ready(open_network(config.weights, TransVpr, load_published))
 
     def _vectors(self, images: NDArray[np.uint8]) -> Tensor:
         return self._network.descriptor(normalized(self._pixels(images)))

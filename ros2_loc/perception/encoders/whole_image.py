@@ -17,10 +17,11 @@ from torch.nn import functional
 
 from ros2_loc.core.types import Frame, GlobalDescriptor, LocalFeatures
 from ros2_loc.errors import ConfigError, DataError
+from ros2_loc.models.folding import folded
 from ros2_loc.models.pycls_resnet import MEAN
 from ros2_loc.perception.extractors.scaling import Prepared, groups, prepare
 from ros2_loc.perception.image_scales import SCALES
-from ros2_loc.perception.networks import device_of
+from ros2_loc.perception.networks import Network, device_of
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ class WholeImage:
     def _vectors(self, images: NDArray[np.uint8]) -> Tensor:
         """(B, H, W, 3) RGB -> (B, D) of any length."""
         raise NotImplementedError
+
+    def _ready(self, network: Network) -> Network:
+        """On the device, and as fast as it gets: a third to two thirds less time on a CPU."""
+        return folded(network).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def _pixels(self, images: NDArray[np.uint8]) -> Tensor:
         """(B, H, W, 3) -> (B, 3, H, W) in 0..1, on the device."""
