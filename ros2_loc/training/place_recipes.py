@@ -92,23 +92,31 @@ class _RerankerSections:
 
 @dataclass(frozen=True)
 class RrtRecipe(_RerankerSections):
-    """The sections of config/training/rrt_*.yaml."""
+    """The sections of config/training/rrt_*.yaml; `listen_to_likes`: how random weights begin, see `rrt_start`."""
 
     name: ClassVar[str] = "rrt"
 
     network: Rrt.Config = field(default_factory=Rrt.Config)
     samples: FeaturePairBatches.Config = field(default_factory=FeaturePairBatches.Config)
+    listen_to_likes: bool = False
 
 
 @dataclass(frozen=True)
 class CvnetRerankRecipe(_RerankerSections):
-    """The sections of config/training/cvnet_rerank_*.yaml; `train_trunk`: not only the head learns."""
+    """The sections of config/training/cvnet_rerank_*.yaml.
+
+    Attributes:
+        train_trunk: not only the head learns.
+        whiten_by: batches by which the pyramid's convolutions begin, where no weights are given: as the whitening of what the random trunk
+            makes of them; 0: as they are.
+    """
 
     name: ClassVar[str] = "cvnet_rerank"
 
     network: CvNet.Config = field(default_factory=CvNet.Config)
     samples: ImageTripletBatches.Config = field(default_factory=ImageTripletBatches.Config)
     train_trunk: bool = False
+    whiten_by: int = 0
 
 
 RerankerRecipe = RrtRecipe | CvnetRerankRecipe

@@ -19,6 +19,8 @@ from ros2_loc.training.place_batches import resized
 
 Pick = tuple[int, int, int, int]
 
+_PLANT_NOISE = 0.02  # of each of the numbers of a unit descriptor
+
 
 @dataclass(frozen=True)
 class Curriculum:
@@ -26,6 +28,7 @@ class Curriculum:
 
     Attributes:
         hard: share of the different places that are among the `pool` most similar by global descriptor; first and last.
+        plant: share of the features of a same place that are taken from the query, somewhat disturbed; first and last. For RRT only.
         hide: share of the images of which parts are hidden (Singh and Lee 2017, Hide-and-Seek); first and last. For images only.
         hide_cells: an image has so many cells by so many, of which each is hidden with
         hide_chance: this chance.
@@ -33,22 +36,24 @@ class Curriculum:
 
     hard: tuple[float, float] = (0.0, 1.0)
     pool: int = 10
+    plant: tuple[float, float] = (0.0, 0.0)
     hide: tuple[float, float] = (0.0, 0.5)
     hide_cells: int = 8
     hide_chance: float = 0.3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hard", tuple(self.hard))
-        object.__setattr__(self, "hide", tuple(self.hide))
-        shares = (*self.hard, *self.hide, self.hide_chance)
-        if min(shares) < 0 or max(shares) > 1 or len(self.hard) != 2 or len(self.hide) != 2 or min(self.pool, self.hide_cells) < 1:
-            raise ConfigError(f"{self}: hard and hide are two shares from 0 to 1, pool and hide_cells from 1")
+        for name in ("hard", "plant", "hide"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        pairs = (self.hard, self.plant, self.hide)
+        shares = [share for pair in pairs for share in pair] + [self.hide_chance]
+        if min(shares) < 0 or max(shares) > 1 or any(len(pair) != 2 for pair in pairs) or min(self.pool, self.hide_cells) < 1:
+            raise ConfigError(f"{self}: hard, plant and hide are two shares from 0 to 1 each, pool and hide_cells from 1")
 
-    def rates(self, way: float) -> tuple[float, float]:
-        """Shares of hard negatives and of hidden images when `way` (0 to 1) of the training is done."""
+    def rates(self, way: float) -> tuple[float, float, float]:
+        """Shares of hard negatives, planted features and hidden images when `way` (0 to 1) of the training is done."""
         way = min(max(way, 0.0), 1.0)
-        (hard0, hard1), (hide0, hide1) = self.hard, self.hide
-        return hard0 + (hard1 - hard0) * way, hide0 + (hide1 - hide0) * way
+        hard, plant, hide = (first + (last - first) * way for first, last in (self.hard, self.plant, self.hide))
+        return hard, plant, hide
 
 
 class Triplets:
@@ -64,7 +69,7 @@ class Triplets:
 
     def draw(self, count: int, way: float, rng: np.random.Generator) -> list[Pick]:
         """So many of them, when `way` of the training is done."""
-        rate, _ = self._curriculum.rates(way)
+        rate, _, _ = self._curriculum.rates(way)
         return [self._one(rate, rng) for _ in range(count)]
 
     def _one(self, rate: float, rng: np.random.Generator) -> Pick:
@@ -100,17 +105,20 @@ class FeaturePairBatches:
         self, config: Config, maps: Sequence[LabelledPlaces], curriculum: Curriculum, scale_px: float, with_vector: bool, total: int
     ) -> None:
         """`total` batches are the whole training, of all processes."""
-        self.config, self._maps, self._total = config, maps, total
+        self.config, self._maps, self._curriculum, self._total = config, maps, curriculum, total
         self._triplets, self._scale_px, self._with_vector = Triplets(maps, curriculum), scale_px, with_vector
 
     def batch(self, number: int) -> dict[str, Tensor]:
         """Batch `number`, on the CPU."""
         rng = np.random.default_rng([self.config.seed, 71, number])
-        picks = self._triplets.draw(self.config.batch_size, number / self._total, rng)
+        way = number / self._total
+        picks = self._triplets.draw(self.config.batch_size, way, rng)
         queries = [(which, query) for which, query, _, _ in picks]
         places = [(which, same) for which, _, same, _ in picks] + [(which, other) for which, _, _, other in picks]
         asked = self._described(queries + queries, lambda places, row: places.found[row])
         given = self._described(places, lambda places, row: places.mapped[row])
+        if rate := self._curriculum.rates(way)[1]:
+            _plant(asked, given, len(picks), rate, rng)
         batch = {f"query_{name}": value for name, value in asked._asdict().items()}
         batch |= {f"place_{name}": value for name, value in given._asdict().items()}
         return {**batch, "label": torch.tensor([1.0, 0.0]).repeat_interleave(len(picks))}
@@ -135,6 +143,16 @@ def described(
         scales[k, :count], valid[k, :count] = scale_indices(each.scales[:count], scale_px), True
     whole = np.zeros((len(features), 0), np.float32) if vectors is None else np.stack(vectors).astype(np.float32)
     return Described(*(torch.from_numpy(values) for values in (whole, descriptors, scales, valid)))
+
+
+def _plant(asked: Described, given: Described, count: int, rate: float, rng: np.random.Generator) -> None:
+    """Puts features of the first `count` queries into their places, at the same rows."""
+    rows = min(asked.valid.shape[1], given.valid.shape[1])
+    chosen = torch.from_numpy(rng.random((count, rows)) < rate) & asked.valid[:count, :rows] & given.valid[:count, :rows]
+    noise = _PLANT_NOISE * rng.standard_normal((count, rows, asked.descriptors.shape[2]), dtype=np.float32)
+    for name in ("descriptors", "scales"):
+        own, others = getattr(asked, name)[:count, :rows], getattr(given, name)[:count, :rows]
+        others[chosen] = (own + torch.from_numpy(noise) if name == "descriptors" else own)[chosen]
 
 
 class ImageTripletBatches:
@@ -169,7 +187,7 @@ class ImageTripletBatches:
         """Batch `number`, on the CPU. Raises DataError where an image can't be read."""
         rng, way = np.random.default_rng([self.config.seed, 73, number]), number / self._total
         picks = self._triplets.draw(self.config.batch_size, way, rng)
-        _, rate = self._curriculum.rates(way)
+        _, _, rate = self._curriculum.rates(way)
         images = {name: torch.stack([self._image(pick[0], pick[k], rate, rng) for pick in picks]) for k, name in _PARTS}
         return images
 

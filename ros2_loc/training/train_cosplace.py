@@ -22,6 +22,7 @@ from ros2_loc.training.place_validation import PlaceValidation
 from ros2_loc.training.processes import processes
 from ros2_loc.training.recipes import RECIPE, save_recipe
 from ros2_loc.training.runs import Trained, first_then_all, has_begun
+from ros2_loc.training.whitening import whiten
 
 WEIGHTS = "cosplace.safetensors"
 _DAMPING = 0.01  # share of the largest variance
@@ -69,7 +70,7 @@ def train_cosplace(
 
         batches = PlaceBatches(recipe.samples, classes, data.train, recipe.loop.steps_per_epoch * group.size)
         if recipe.whiten_by and not begun:
-            whiten(network, [batches.batch(k)["image"] for k in range(recipe.whiten_by)])
+            begin_whitened(network, [batches.batch(k)["image"] for k in range(recipe.whiten_by)])
         loop = TrainingLoop(
             recipe.loop,
             CosPlaceObjective(recipe.losses, network, [len(each) for each in classes.groups]),
@@ -112,20 +113,11 @@ def start(recipe: CosPlaceRecipe) -> CosPlace:
 
 
 @torch.no_grad()
-def whiten(network: CosPlace, batches: Sequence[Tensor]) -> None:
-    """Makes the last layer the whitening of what the backbone pools of these images, (B, 3, H, W) uint8 each.
-
-    Directions in which they hardly differ are damped; rows beyond the number of channels begin as nothing.
-    """
+def begin_whitened(network: CosPlace, batches: Sequence[Tensor]) -> None:
+    """Makes the last layer the whitening of what the backbone pools of these images, (B, 3, H, W) uint8 each."""
     network.train()
     pooled = torch.cat([network.pooled(network.features(normalized(batch.float() / 255.0))) for batch in batches])
-    mean, weight = pooled.mean(dim=0), network.fc.weight
-    variances, directions = torch.linalg.eigh((pooled - mean).T @ (pooled - mean) / len(pooled))
-    count = min(weight.shape)
-    scale = (variances.clamp(min=0.0) + _DAMPING * variances.max()).rsqrt()
-    weight.zero_()
-    weight[:count] = (directions * scale).T.flip(0)[:count]
-    network.fc.bias.copy_(-weight @ mean)
+    whiten(network.fc, pooled, _DAMPING)
 
 
 def backbone_of(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ros2_loc.config import to_dict
 from ros2_loc.errors import ConfigError
@@ -22,7 +22,7 @@ from ros2_loc.models.rrt import Described, Rrt
 from ros2_loc.models.weights import load_strictly, save_model, tensors_of, told_of
 from ros2_loc.training.covisibility import LabelledPlaces, labelled, split
 from ros2_loc.training.feature_maps import image_loader
-from ros2_loc.training.loop import TrainingLoop
+from ros2_loc.training.loop import Batches, TrainingLoop
 from ros2_loc.training.place_batches import resized
 from ros2_loc.training.place_recipes import CvnetRerankRecipe, RerankerRecipe, RrtRecipe
 from ros2_loc.training.processes import Processes, processes
@@ -30,9 +30,13 @@ from ros2_loc.training.recipes import RECIPE, save_recipe
 from ros2_loc.training.reranker_batches import FeaturePairBatches, ImageTripletBatches, described
 from ros2_loc.training.reranker_objectives import CvnetObjective, RrtObjective
 from ros2_loc.training.reranker_validation import RerankValidation, Score
+from ros2_loc.training.rrt_start import listen_to_likes
 from ros2_loc.training.runs import Trained, has_begun
+from ros2_loc.training.whitening import whiten
 
 Load = Callable[[str], RGB]
+
+_DAMPING = 0.02  # share of the largest variance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +83,9 @@ def train_reranker(
         network = random(recipe) if begun else start(recipe)
         train, held = _labelled(recipe, maps, validate_on)
         loads = _loaders(recipe, [*maps, *(validate_on or maps)], [*train, *held])
+        batches = _batches(recipe, train, loads[: len(train)], group)
+        if not begun and not recipe.begin_with:
+            _begin(recipe, network, train, batches)
         validation = RerankValidation(recipe.validation, held)
         score = _score(recipe, network, held, loads[len(train) :])
         if group.is_first:
@@ -91,7 +98,7 @@ def train_reranker(
         loop = TrainingLoop(
             recipe.loop,
             RrtObjective(network) if isinstance(network, Rrt) else CvnetObjective(network, _trains_trunk(recipe)),
-            _batches(recipe, train, loads[: len(train)], group),
+            batches,
             folder,
             validate=lambda: validation(score),
             on_best=export,
@@ -124,9 +131,31 @@ def start(recipe: RerankerRecipe) -> Rrt | CvNet:
             if not set(state) & set(network.state_dict()):
                 state = rrt.renamed(state) if isinstance(network, Rrt) else cvnet.renamed(state)
         load_strictly(network, state, recipe.begin_with)
-    elif isinstance(recipe, CvnetRerankRecipe) and not recipe.train_trunk:
+    elif isinstance(recipe, CvnetRerankRecipe) and not (recipe.train_trunk or recipe.whiten_by):
         raise ConfigError("the trunk is frozen and has no weights: give --begin-with cvnet_r50, or let it learn: --set train_trunk=true")
     return network
+
+
+@torch.no_grad()
+def begin_whitened(network: CvNet, batches: Sequence[Tensor]) -> None:
+    """Makes the convolutions of the pyramid the whitening of what the trunk makes of these images, (B, 3, H, W) uint8 each.
+
+    The trunk's normalization learns its statistics from them.
+    """
+    network.train()
+    features = [network.features(normalized(batch.float() / 255.0)) for batch in batches]
+    rows = torch.cat([one.flatten(2).transpose(1, 2).flatten(0, 1) for one in features])
+    for layer in network.compress:
+        whiten(cast(nn.Conv2d, layer), rows, _DAMPING)
+
+
+def _begin(recipe: RerankerRecipe, network: Rrt | CvNet, train: Sequence[LabelledPlaces], batches: Batches) -> None:
+    """Random weights, so that they learn."""
+    torch.manual_seed(recipe.loop.seed)
+    if isinstance(recipe, RrtRecipe) and recipe.listen_to_likes:
+        listen_to_likes(cast(Rrt, network), [each for places in train for each in places.found], recipe.samples.max_features)
+    if isinstance(recipe, CvnetRerankRecipe) and recipe.whiten_by:
+        begin_whitened(cast(CvNet, network), [image for k in range(recipe.whiten_by) for image in batches.batch(k).values()])
 
 
 def _labelled(

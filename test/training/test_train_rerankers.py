@@ -20,16 +20,17 @@ from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.io.images import write_image
 from ros2_loc.mapping.sparse_map import Place, SparseMap
 from ros2_loc.models.cvnet import CvNet
-from ros2_loc.models.rrt import Rrt
+from ros2_loc.models.rrt import Described, Rrt
 from ros2_loc.models.weights import load_model, read_metadata
 from ros2_loc.retrieval.rerankers.rrt import RerankingTransformer
 from ros2_loc.training import train_rerankers
 from ros2_loc.training.covisibility import Covisibility, LabelledPlaces, common_points, labelled, labels, split
 from ros2_loc.training.loop import TrainingLoop
 from ros2_loc.training.place_recipes import CvnetRerankRecipe, RrtRecipe
-from ros2_loc.training.reranker_batches import Curriculum, FeaturePairBatches, ImageTripletBatches, Triplets, hardest, hidden
+from ros2_loc.training.reranker_batches import Curriculum, FeaturePairBatches, ImageTripletBatches, Triplets, described, hardest, hidden
 from ros2_loc.training.reranker_objectives import CvnetObjective, RrtObjective
 from ros2_loc.training.reranker_validation import RerankValidation, auc, candidates_of
+from ros2_loc.training.rrt_start import listen_to_likes
 from ros2_loc.training.train_rerankers import MapImages, start, train_reranker
 
 LOOP = TrainingLoop.Config(epochs=2, steps_per_epoch=2, learning_rate=1e-3, workers=0, monitor="auc")
@@ -104,9 +105,9 @@ def test_what_is_drawn_is_what_it_is_said_to_be(seed: int, number: int) -> None:
 
 
 def test_the_curriculum_grows_in_a_straight_line() -> None:
-    curriculum = Curriculum(hard=(0.2, 0.8), hide=(0.0, 0.5))
+    curriculum = Curriculum(hard=(0.2, 0.8), plant=(0.6, 0.0), hide=(0.0, 0.5))
     assert [curriculum.rates(way) for way in (-1, 0, 0.5, 1, 2)] == [
-        pytest.approx(rates) for rates in ((0.2, 0.0), (0.2, 0.0), (0.5, 0.25), (0.8, 0.5), (0.8, 0.5))
+        pytest.approx(rates) for rates in ((0.2, 0.6, 0.0), (0.2, 0.6, 0.0), (0.5, 0.3, 0.25), (0.8, 0.0, 0.5), (0.8, 0.0, 0.5))
     ]
     places = _places(40)
     similarity = np.where(places.other, places.vectors @ places.vectors.T, -np.inf)
@@ -140,12 +141,36 @@ def test_batches_are_by_number_and_as_the_networks_take_them() -> None:
     assert flat[0] <= flat[1]
 
 
+def test_planted_features_are_the_querys_in_places_that_are_the_same() -> None:
+    curriculum = Curriculum(plant=(1.0, 0.0))
+    batches = FeaturePairBatches(RRT.samples, [_places()], curriculum, 16.0, False, 10)
+    first, last = batches.batch(0), batches.batch(9)
+    apart = (first["query_descriptors"] - first["place_descriptors"]).norm(dim=2)
+    assert float(apart[:3].max()) < 0.2 and float(apart[3:].min()) > 0.2
+    assert float((last["query_descriptors"] - last["place_descriptors"]).norm(dim=2)[:3].mean()) > 0.2
+
+
+def test_a_random_transformer_begins_by_listening_to_what_looks_alike_in_the_other_image() -> None:
+    torch.manual_seed(0)
+    network = Rrt(replace(RRT.network, local_dimension=32, dimension=16, num_heads=1, num_layers=2))
+    rng = np.random.default_rng(0)
+    words = np.abs(rng.normal(size=(40, 32))).astype(np.float32)
+    features = [replace(_features(np.zeros(20, int), rng), descriptors=words[20 * k : 20 * k + 20]) for k in (0, 1)]
+    listen_to_likes(network, features, 20)
+    image = network.reduced(described(features[:1], None, 16.0, 20))
+    tokens, _ = network.sequence(image, image)
+    layer = network.layers[0]
+    key = layer.key_value(tokens).chunk(2, dim=-1)[0]
+    heard = (layer.query(tokens) @ key.transpose(1, 2) / 4.0).softmax(dim=-1)[0]
+    other = heard[1:21, 22:42]
+    right = (other.argmax(dim=1) == torch.arange(20)).float().mean()
+    assert float(right) > 0.7 and float(other.detach().sum(dim=1).mean()) > 0.5, (right, heard)
+
+
 def test_the_losses_are_those_of_the_papers() -> None:
     torch.manual_seed(0)
     network = Rrt(RRT.network)
     batch = FeaturePairBatches(RRT.samples, [_places()], Curriculum(), 16.0, False, 10).batch(0)
-    from ros2_loc.models.rrt import Described
-
     query, place = (Described(*(batch[f"{side}_{name}"] for name in Described._fields)) for side in ("query", "place"))
     p = torch.sigmoid(network(query, place))
     wanted = -(torch.log(p[:3]).sum() + torch.log(1 - p[3:]).sum()) / 6
