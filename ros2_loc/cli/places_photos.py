@@ -55,7 +55,7 @@ def collect(arguments: argparse.Namespace) -> int:
     database, paths = read_geotagged(arguments.database), find_photos(arguments.photos)
     day_night = _network(arguments.day_night, arguments.day_night_labels, ("day", "night")) or BrightnessDayNight()
     indoor = _network(arguments.indoor, arguments.indoor_labels, ("indoor", "pano"))
-    work = None if arguments.dry_run else _claim(arguments.out)
+    work = None if arguments.dry_run else _claim(arguments.out, arguments.photos)
     with _Bar() as report:
         seen = look_at_photos(paths, arguments.photos, day_night, indoor, work, report)
     decisions = decide(seen, database, rules)
@@ -99,9 +99,11 @@ def _network(model: Path | None, labels: str, needed: tuple[str, ...]) -> PhotoC
     return network
 
 
-def _claim(out: Path) -> Path:
+def _claim(out: Path, photos: Path) -> Path:
     from ros2_loc.errors import ConfigError
 
+    if out.resolve().is_relative_to(photos.resolve()):
+        raise ConfigError(f"{out}: lies in the folder of the photos, where the next call would find the copies; name a folder outside of it")
     marker = out / "photos.json"
     if out.exists() and not marker.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: holds something that is no collection; name another folder")

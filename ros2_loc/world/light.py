@@ -29,7 +29,7 @@ class Light:
         sun_azimuth_rad: from east, counter-clockwise; sun_elevation_rad above the horizon.
         sun_rgb, sky_rgb: direct and diffuse light.
         zenith_rgb, horizon_rgb: the sky itself.
-        clouds: share of the sky that they cover, 0 to 1; weather: seed of their shapes.
+        clouds: share of the sky that they cover, 0 to 1, below 0 not even wisps; weather: seed of their shapes.
         haze_m: distance at which the air hides 63 % of a thing.
         exposure: factor on everything.
         vignetting: loss of light in the picture's corners.

@@ -76,6 +76,7 @@ def test_collect_wrongly(call: Callable, photos: tuple[Path, Path], tmp_path: Pa
         ((tmp_path / "none", tmp_path / "out", "--database", photos[1]), "no such folder"),
         ((photos[0], tmp_path / "out", "--database", tmp_path / "mine"), "holds no images"),
         ((photos[0], tmp_path / "mine", "--database", photos[1]), "holds something that is no collection"),
+        ((photos[0], photos[0] / "out", "--database", photos[1]), "lies in the folder of the photos"),
         ((photos[0], tmp_path / "out", "--database", photos[1], "--radius", "0"), "positive radius"),
         ((photos[0], tmp_path / "out", "--database", photos[1], "--day-night", tmp_path / "a.onnx", "--day-night-labels", "day"), "a.onnx"),
     ):

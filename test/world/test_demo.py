@@ -9,6 +9,7 @@ from ros2_loc.errors import ConfigError
 from ros2_loc.evaluation.stretches import off_the_map
 from ros2_loc.io.trajectories import Trajectory
 from ros2_loc.world.demo import demo_drives, demo_town, plan_ways
+from ros2_loc.world.domains import night
 from ros2_loc.world.layout import TownSize
 from ros2_loc.world.streets import Street, StreetNetwork
 from ros2_loc.world.town import Town
@@ -60,3 +61,12 @@ def test_streets_without_a_way_around_are_refused() -> None:
         plan_ways(StreetNetwork(nodes, streets))
     with pytest.raises(ConfigError, match="need a district"):
         demo_drives(Town.generate(1, TownSize.small()))
+
+
+def test_the_second_drive_takes_place_in_any_domain() -> None:
+    town = demo_town(1)
+    morning, dark = demo_drives(town), demo_drives(town, "night")
+    assert dark.localization.light == night() and dark.mapping.light == morning.mapping.light
+    np.testing.assert_array_equal(dark.localization.stamps_ns, morning.localization.stamps_ns)
+    with pytest.raises(ConfigError, match="no domain 'dark'"):
+        demo_drives(town, "dark")
