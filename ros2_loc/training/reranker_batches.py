@@ -19,7 +19,7 @@ from ros2_loc.training.place_batches import resized
 
 Pick = tuple[int, int, int, int]
 
-_PLANT_NOISE = 0.02  # of each of the numbers of a unit descriptor
+_PLANT_NOISE = 0.05  # of each of the numbers of a unit descriptor: of 128, a cosine of about 0.87
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Curriculum:
 
     Attributes:
         hard: share of the different places that are among the `pool` most similar by global descriptor; first and last.
-        plant: share of the features of a same place that are taken from the query, somewhat disturbed; first and last. For RRT only.
+        plant: for RRT the share of the features of a same place that are taken from the query, somewhat disturbed; for CVNet the share of
+            the queries whose same place is their own image. First and last: random weights need an easy beginning.
         hide: share of the images of which parts are hidden (Singh and Lee 2017, Hide-and-Seek); first and last. For images only.
         hide_cells: an image has so many cells by so many, of which each is hidden with
         hide_chance: this chance.
@@ -187,9 +188,9 @@ class ImageTripletBatches:
         """Batch `number`, on the CPU. Raises DataError where an image can't be read."""
         rng, way = np.random.default_rng([self.config.seed, 73, number]), number / self._total
         picks = self._triplets.draw(self.config.batch_size, way, rng)
-        _, _, rate = self._curriculum.rates(way)
-        images = {name: torch.stack([self._image(pick[0], pick[k], rate, rng) for pick in picks]) for k, name in _PARTS}
-        return images
+        _, plant, hide = self._curriculum.rates(way)
+        picks = [(which, query, query if rng.random() < plant else same, other) for which, query, same, other in picks]
+        return {name: torch.stack([self._image(pick[0], pick[k], hide, rng) for pick in picks]) for k, name in _PARTS}
 
     def _image(self, which: int, row: int, rate: float, rng: np.random.Generator) -> Tensor:
         image = resized(self._load[which](self._maps[which].names[row]), self.config.image_px)

@@ -137,6 +137,8 @@ def test_batches_are_by_number_and_as_the_networks_take_them() -> None:
     assert (batch["place_scales"] == 2).all()
     images = ImageTripletBatches(CVNET.samples, [_places()], [_load], Curriculum(hide=(0.0, 1.0)), 10)
     assert {name: value.shape for name, value in images.batch(0).items()} == dict.fromkeys(("query", "same", "other"), (1, 3, 48, 64))
+    own = ImageTripletBatches(CVNET.samples, [_places()], [_load], Curriculum(plant=(1.0, 0.0), hide=(0.0, 0.0)), 10)
+    assert [bool(torch.equal(own.batch(n)["query"], own.batch(n)["same"])) for n in (0, 10)] == [True, False]
     flat = [int((images.batch(n)["query"][0].float().std(dim=0) == 0).sum()) for n in (0, 9)]
     assert flat[0] <= flat[1]
 
