@@ -103,7 +103,7 @@ def _claim(out: Path, photos: Path) -> Path:
     from ros2_loc.errors import ConfigError
 
     if out.resolve().is_relative_to(photos.resolve()):
-        raise ConfigError(f"{out}: lies in the folder of the photos, where the next call would find the copies; name a folder outside of it")
+        raise ConfigError(f"{out}: lies in the folder of the photos, where the next call would find the copies; name another one")
     marker = out / "photos.json"
     if out.exists() and not marker.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: holds something that is no collection; name another folder")
