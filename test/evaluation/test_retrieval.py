@@ -97,13 +97,15 @@ class TestMethods:
                 section = getattr(method, kind)
                 assert not section or section["name"] in registry.TABLE[kind], method.label
 
-    def test_words_are_names_or_files(self, tmp_path: Path) -> None:
+    def test_words_are_names_or_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "mine.yaml").write_text("encoder: {name: vlad}\nextractor: {name: orb}\n")
         methods = load_methods(["vlad,vlad_sift_ransac", str(tmp_path / "mine.yaml")])
         assert [m.label for m in methods] == ["vlad", "vlad_sift_ransac", "mine"]
         assert [m.retriever.label for m in methods] == ["vlad of sift", "vlad of sift", "vlad of orb"]
-        network = RetrievalMethod("x", {"name": "cosplace", "weights": "cosplace_resnet50_512"}, EXTRACTOR, {"name": "brightness"})
-        assert network.retriever.label == "cosplace_resnet50_512" and network.retriever.extractor == {}
+        monkeypatch.setitem(registry.TABLE["encoder"], "whole", Component("place_cases:Brightness", "for tests"))
+        for weights, label in (("whole_50", "whole_50"), ("files/other.pth", "whole other"), ("", "whole")):
+            network = RetrievalMethod("x", {"name": "whole", "weights": weights}, EXTRACTOR, {"name": "brightness"})
+            assert network.retriever.label == label and network.retriever.extractor == {}
 
     @pytest.mark.parametrize(
         ("text", "wrong"),
