@@ -60,6 +60,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="data, indices and results are kept there")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 300_000, 1_000_000], metavar="P")
     parser.add_argument("--dimension", type=int, default=512)
+    parser.add_argument("--apart", type=float, default=1.5, help="spread of the zones' centres, relative to that on a route; less is harder")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of a query")
     parser.add_argument("--build-threads", type=int, default=2)
@@ -70,7 +71,7 @@ def main() -> int:
     if arguments.one:
         do_one(folder, arguments.one)
         return 0
-    make_data(folder, max(arguments.sizes), arguments.dimension)
+    make_data(folder, max(arguments.sizes), arguments.dimension, arguments.apart)
     rows = []
     for size in sorted(arguments.sizes):
         for variant in arguments.variants:
@@ -87,7 +88,7 @@ def main() -> int:
     return 0
 
 
-def make_data(folder: Path, count: int, dimension: int) -> None:
+def make_data(folder: Path, count: int, dimension: int, apart: float) -> None:
     """`vectors.npy` (P, D), `queries.npy` (Q, D), and how they lie."""
     if (folder / "queries.npy").exists():
         return
@@ -99,7 +100,7 @@ def make_data(folder: Path, count: int, dimension: int) -> None:
         latents = np.empty((count, LATENT), dtype=np.float32)
         for start in tqdm(range(0, count, ROUTE * ROUTES_OF_ZONE), desc=" places"):
             part = slice(start, min(count, start + ROUTE * ROUTES_OF_ZONE))
-            latents[part] = zone(rng, spread)[: part.stop - start]
+            latents[part] = zone(rng, spread, apart)[: part.stop - start]
             vectors[part] = seen(latents[part], carry, rng)
         vectors.flush()
     chosen = np.sort(rng.choice(min(count, 100_000), QUERIES, replace=False))
@@ -109,9 +110,9 @@ def make_data(folder: Path, count: int, dimension: int) -> None:
     np.save(folder / "queries.npy", queries)
 
 
-def zone(rng: np.random.Generator, spread: NDArray) -> NDArray[np.float32]:
+def zone(rng: np.random.Generator, spread: NDArray, apart: float) -> NDArray[np.float32]:
     """(ROUTES_OF_ZONE * ROUTE, LATENT): around a centre, walks that are drawn back to it."""
-    centre = 1.5 * spread * rng.normal(size=LATENT)
+    centre = apart * spread * rng.normal(size=LATENT)
     here = spread * rng.normal(size=(ROUTES_OF_ZONE, LATENT))
     walk = np.empty((ROUTE, ROUTES_OF_ZONE, LATENT))
     for step in range(ROUTE):
