@@ -45,7 +45,7 @@ def recall_table(cells: Sequence[RetrievalCell]) -> TextTable:
     domains = list(dict.fromkeys(d for cell in cells for d in cell.domains))
     rows: list[Cells] = []
     for domain in [*domains, ""] if len(domains) > 1 else [""]:
-        for cell in cells:
+        for cell in (c for c in cells if not is_adaptive(c)):
             s = summary(cell, domain)
             shown = domain or "all"
             if cell.not_run:
@@ -79,15 +79,15 @@ def adaptive_table(cells: Sequence[RetrievalCell]) -> TextTable:
     whole = {cell.method: cell for cell in cells}
     rows: list[Cells] = []
     for cell in (c for c in cells if is_adaptive(c)):
-        always = summary(whole[cell.method.rpartition(",")[0]])
+        always = whole[cell.method.rpartition(",")[0]]
         reasons = [r.why for r in cell.results]
         sure = [r.right[:1] == (True,) for r in cell.results if (r.confidence or 0.0) >= SURE]
         rows.append(
             (
                 cell.method,
-                f"{_percent(summary(cell)['recall'][1])} ({_percent(always['recall'][1])})",
+                f"{_percent(summary(cell)['recall'][1])} ({_percent(summary(always)['recall'][1])})",
                 f"{np.mean([r.num_scored for r in cell.results]):.1f} of {cell.candidates}",
-                f"{1000 * np.mean([rerank_s(r.stage_s) for r in cell.results]):.0f} ({1000 * rerank_s(always['seconds']):.0f})",
+                f"{_mean_ms(cell):.0f} ({_mean_ms(always):.0f})",
                 ", ".join(f"{word} {reasons.count(word)}" for word in dict.fromkeys(reasons)),
                 f"{_percent(len(sure) / len(reasons))}",
                 _percent(float(np.mean(sure)) if sure and cell.has_truth else None),
@@ -95,7 +95,7 @@ def adaptive_table(cells: Sequence[RetrievalCell]) -> TextTable:
         )
     header = ("", "R@1 (always)", "compared", "ms (always)", "ended because: queries", "sure", "of these right")
     note = (
-        "always: every candidate is compared. compared: candidates of a query, mean. ms: of re-ranking a query, mean (always: median). "
+        "always: every candidate is compared. compared: candidates of a query, mean. ms: of re-ranking a query, mean. "
         f"sure: % of queries with a confidence of {SURE:g} and more."
     )
     return TextTable(f"{cells[0].dataset}: adaptive re-ranking", header, tuple(rows), note)
@@ -104,7 +104,7 @@ def adaptive_table(cells: Sequence[RetrievalCell]) -> TextTable:
 def time_table(cells: Sequence[RetrievalCell]) -> TextTable:
     """Medians on this machine."""
     rows: list[Cells] = []
-    for cell in (c for c in cells if c.results):
+    for cell in (c for c in cells if c.results and not is_adaptive(c)):
         t = summary(cell)["seconds"]
         shown = [_ms(s) if part == "retrieve" or cell.facts.get("evidence_bytes") else "" for part, s in parts_s(t).items()]
         whole = [_ms(rerank_s(t)), _ms(all_described_s(cell))] if cell.facts.get("evidence_bytes") else ["", ""]
@@ -166,6 +166,10 @@ def _recall_note(cells: Sequence[RetrievalCell]) -> str:
     if without:
         note += f" {without} queries have no right place in the database and count as failed, as the field does."
     return note
+
+
+def _mean_ms(cell: RetrievalCell) -> float:
+    return 1000 * float(np.mean([rerank_s(r.stage_s) for r in cell.results]))
 
 
 def _percent(value: Any) -> str:

@@ -123,6 +123,9 @@ def _time_axis(axes: Axes) -> None:
     """Milliseconds, logarithmic; labels at 1, 2, 5 where these are few."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
+    if high < 10 * low:  # room for two labels at least
+        low, high = low / 2, 2 * high
+        axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms / 1000:g} s" if ms >= 1000 else f"{ms:g} ms"))
     axes.xaxis.set_minor_formatter(NullFormatter())
