@@ -25,6 +25,8 @@ from ros2_loc.evaluation.retrieval_methods import RetrievalMethod, load_methods,
 from ros2_loc.evaluation.retrieval_pictures import hardest, pictures_of
 from ros2_loc.evaluation.retrieval_records import PlaceResult, RetrievalCell, RetrievalEvaluation, summary
 from ros2_loc.evaluation.retrieval_tables import failures, tables
+from ros2_loc.io.geotagged import geotagged_name
+from ros2_loc.io.images import write_image
 from ros2_loc.io.place_datasets import PlaceDataset, open_place_folder
 from ros2_loc.registry import Component
 
@@ -229,6 +231,15 @@ class TestEvaluation:
         assert not cell.has_truth and summary(cell)["recall"][1] is None and best([cell]) is None
         shown = tables(RetrievalEvaluation("t", {}, (cell,)))[0]
         assert shown.rows[0][3] == "-" and "No truth is known" in shown.note
+
+    def test_images_without_anything_on_them(self, tmp_path: Path) -> None:
+        folder = place_folder(tmp_path / "blocks", domains=("",))
+        blank = np.full((120, 160, 3), 200, np.uint8)
+        write_image(folder / "queries" / geotagged_name(0.0, 5.0, note="fog", suffix=".png"), blank)
+        write_image(folder / "database" / geotagged_name(900.0, 0.0, note="fog", suffix=".png"), blank)
+        cells = evaluate_retrieval([SIFT], [open_place_folder(folder)], RetrievalOptions(), tmp_path, show_progress=False)
+        assert all(len(r.places) == PLACES + 1 and np.isfinite(r.scores).all() for cell in cells for r in cell.results)
+        assert summary(cells[1])["recall"][1] >= PLACES / (PLACES + 1)
 
     def test_queries_without_positives_fail(self, dataset: PlaceDataset, tmp_path: Path) -> None:
         some = replace(dataset, positives=[set(), *dataset.positives[1:]])
