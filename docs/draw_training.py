@@ -1,4 +1,4 @@
-"""Makes docs/pictures/r2d2_training.png from the history of a training of local features.
+"""Makes docs/pictures/r2d2_training.png (cosplace_training.png) from the history of a training of local features (of places).
 
 ros2-loc train r2d2 --data folder my_images --out trained && python docs/draw_training.py trained
 """
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ros2_loc.io.files import atomic_path, read_text
 from ros2_loc.visualization.colors import AMBER, BLUE, GREEN, INK, VIOLET, hex_color
 
-OUT = Path(__file__).resolve().parent / "pictures" / "r2d2_training.png"
+PICTURES = Path(__file__).resolve().parent / "pictures"
 LOSSES = {"loss": ("loss", INK), "cosine": ("cosine", BLUE), "peaky": ("peaky, both images", GREEN), "reliability": ("reliability", AMBER)}
 MEASURED = {
     "mma_at_5": ("MMA at 5 px", AMBER),
@@ -23,23 +23,28 @@ MEASURED = {
     "mma_at_1": ("MMA at 1 px", GREEN),
     "repeatability_at_3": ("repeatability at 3 px", VIOLET),
 }
+PLACES_TRAINED = {"loss": ("loss", INK)}
+PLACES_MEASURED = {"recall_at_10": ("R@10", AMBER), "recall_at_5": ("R@5", GREEN), "recall_at_1": ("R@1", BLUE)}
 
 
 def main() -> int:
     """Draw and write."""
-    parser = argparse.ArgumentParser(description="the curves of a training of local features")
+    parser = argparse.ArgumentParser(description="the curves of a training of local features or of places")
     parser.add_argument("trained", type=Path, help="its folder")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"default: {OUT}")
+    parser.add_argument("--out", type=Path, help=f"default: r2d2_training.png or cosplace_training.png in {PICTURES}")
     arguments = parser.parse_args()
     epochs = json.loads(read_text(arguments.trained / "history.json", "history of a training"))["epochs"]
     figure = Figure(figsize=(8.4, 3.0), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2)
-    draw(left, epochs, "train", LOSSES, "training, mean of an epoch")
-    draw(right, epochs, "validation", MEASURED, "images that were not trained on")
+    places = any("validation/recall_at_1" in epoch for epoch in epochs)
+    out = arguments.out or PICTURES / ("cosplace_training.png" if places else "r2d2_training.png")
+    what = "a town" if places else "images"
+    draw(left, epochs, "train", PLACES_TRAINED if places else LOSSES, "training, mean of an epoch")
+    draw(right, epochs, "validation", PLACES_MEASURED if places else MEASURED, f"{what} not trained on")
     right.set_ylim(0.0, None)
-    with atomic_path(arguments.out) as temporary:
+    with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=80, format="png")
-    print(arguments.out)
+    print(out)
     return 0
 
 

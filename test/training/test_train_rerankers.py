@@ -26,7 +26,10 @@ from ros2_loc.retrieval.rerankers.rrt import RerankingTransformer
 from ros2_loc.training import train_rerankers
 from ros2_loc.training.covisibility import Covisibility, LabelledPlaces, common_points, labelled, labels, split
 from ros2_loc.training.loop import TrainingLoop
-from ros2_loc.training.place_recipes import CvnetRerankRecipe, RrtRecipe
+from ros2_loc.training.place_classes import PlaceClasses
+from ros2_loc.training.place_objective import CosPlaceObjective
+from ros2_loc.training.place_recipes import CosPlaceRecipe, CvnetRerankRecipe, RrtRecipe
+from ros2_loc.training.recipes import load_recipe_of
 from ros2_loc.training.reranker_batches import Curriculum, FeaturePairBatches, ImageTripletBatches, Triplets, described, hardest, hidden
 from ros2_loc.training.reranker_objectives import CvnetObjective, RrtObjective
 from ros2_loc.training.reranker_validation import RerankValidation, auc, candidates_of
@@ -148,8 +151,8 @@ def test_planted_features_are_the_querys_in_places_that_are_the_same() -> None:
     batches = FeaturePairBatches(RRT.samples, [_places()], curriculum, 16.0, False, 10)
     first, last = batches.batch(0), batches.batch(9)
     apart = (first["query_descriptors"] - first["place_descriptors"]).norm(dim=2)
-    assert float(apart[:3].max()) < 0.2 and float(apart[3:].min()) > 0.2
-    assert float((last["query_descriptors"] - last["place_descriptors"]).norm(dim=2)[:3].mean()) > 0.2
+    assert float(apart[:3].mean()) < 0.2 and float(apart[3:].mean()) > 0.5
+    assert float((last["query_descriptors"] - last["place_descriptors"]).norm(dim=2)[:3].mean()) > 0.4
 
 
 def test_a_random_transformer_begins_by_listening_to_what_looks_alike_in_the_other_image() -> None:
@@ -274,6 +277,16 @@ def test_what_does_not_fit_is_said(fake_maps: None, tmp_path: Path, capsys: pyte
     assert main(["train", "cvnet-rerank", "--data", "map", "x", "y", "--images", "z", "--out", str(tmp_path / "a")]) != 0
     said = capsys.readouterr().err
     assert "give map and the folders of maps" in said and "1 recordings for 2 maps" in said and "Traceback" not in said
+
+
+def test_shipped_recipes_are_whole() -> None:
+    paper = load_recipe_of(CosPlaceRecipe, "paper", ["trunk=resnet50.pth"])
+    assert (paper.classes, paper.losses) == (PlaceClasses.Config(), CosPlaceObjective.Config()), "the defaults are those of the paper"
+    assert paper.loop.learning_rate * paper.losses.classifier_rate == pytest.approx(0.01)
+    with pytest.raises(ConfigError, match="give --trunk FILE"):
+        load_recipe_of(CosPlaceRecipe, "paper")
+    assert load_recipe_of(CosPlaceRecipe, "small").whiten_by and load_recipe_of(RrtRecipe, "small").listen_to_likes
+    assert not load_recipe_of(CvnetRerankRecipe, "small").train_trunk
 
 
 @pytest.mark.slow
