@@ -16,6 +16,7 @@ from ros2_loc.localization.pipeline import PipelineConfig
 from ros2_loc.localization.place_search import FoundPlaces, PlaceSearch
 from ros2_loc.localization.pose_solver import Correspondences, Failure, PoseSolver, Solution
 from ros2_loc.localization.stage_clock import StageClock
+from ros2_loc.localization.support import Support, support_of
 from ros2_loc.mapping.sparse_map import SparseMap
 
 SOURCE = "map"
@@ -144,10 +145,9 @@ class MapLocalizer:
         solution = clock.run("solve", lambda: self._solver.solve(frame.camera, self._correspondences(features, matched)))
         if isinstance(solution, Solution) and self._config.guided:
             start = solution.map_from_camera
-            guided, by_chance = clock.run("guide", lambda: self._guided(frame, features, start, hidden))
-            if len(guided.query) - by_chance < self._solver.min_inliers:
-                detail = f"{len(guided.query)} points of the map around have their like in the image, {by_chance:.0f} would by chance"
-                return self._reject(frame, clock, RejectionReason.UNSUPPORTED, detail, features, places, len(matched.query))
+            guided, support = clock.run("guide", lambda: self._guided(frame, features, start, hidden))
+            if (weakness := self._weakness(support)) is not None:
+                return self._reject(frame, clock, *weakness, features, places, len(matched.query))
             if len(guided.query) >= len(matched.query[: len(solution.inliers)][solution.inliers]):
                 matched = guided
                 solution = clock.run("solve", lambda: self._solver.refine(frame.camera, self._correspondences(features, guided), start))
@@ -169,16 +169,16 @@ class MapLocalizer:
 
     def _guided(
         self, frame: Frame, features: LocalFeatures, map_from_camera: Pose, hidden: NDArray[np.int64]
-    ) -> tuple[_Matched, float]:
+    ) -> tuple[_Matched, Support]:
         """Matches of the points that the first pose puts near a keypoint: what the ratio test threw away comes back.
 
-        Also how many there are in the mean when the same points are looked for elsewhere, some radii away: at a wrong pose not fewer.
+        Also whether they are more than when the same points are looked for elsewhere, some radii away: at a wrong pose they are not.
         """
         config = self._config
         place, row = self._points_around(map_from_camera, hidden)
         if not len(place):  # the first pose looks where no place looks
             nothing = np.zeros(0, dtype=np.int64)
-            return _Matched(nothing, nothing, nothing, np.zeros(0)), 0.0
+            return _Matched(nothing, nothing, nothing, np.zeros(0)), Support(0, 0.0, 0, 0.0)
         rows_of = list(zip(place, row, strict=True))
         point = np.concatenate([self._map.places[p].point_index[r] for p, r in rows_of])
         owner = np.repeat(place, [len(r) for r in row])
@@ -194,7 +194,20 @@ class MapLocalizer:
             return _Matched(query[keep], owner[keep], point[keep].astype(np.int64), score[keep]).best_per_keypoint()
 
         elsewhere = [near(pixels[seen] + config.guided_radius_px * np.array(shift)) for shift in _ELSEWHERE]
-        return near(pixels[seen]), float(np.mean([len(matched.query) for matched in elsewhere]))
+        here, keypoints = near(pixels[seen]), features.keypoints
+        chance_px = [keypoints[matched.query] for matched in elsewhere]
+        return here, support_of(keypoints[here.query], chance_px, (frame.camera.width, frame.camera.height))
+
+    def _weakness(self, support: Support) -> tuple[RejectionReason, str] | None:
+        """Why the points around the first pose do not bear it out."""
+        if support.found - support.by_chance < self._solver.min_inliers:
+            detail = f"{support.found} points of the map around have their like in the image, {support.by_chance:.0f} would by chance"
+            return RejectionReason.UNSUPPORTED, detail
+        if support.found_beside - support.by_chance_beside < self._config.guided_min_beside:
+            spot = support.found - support.found_beside
+            detail = f"{spot} matches in one spot, {support.found_beside} beside it where {support.by_chance_beside:.0f} would be by chance"
+            return RejectionReason.POOR_SPREAD, detail
+        return None
 
     def _alike_near(
         self, tree: cKDTree, features: LocalFeatures, centres_px: NDArray, descriptors: NDArray

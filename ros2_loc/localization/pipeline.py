@@ -33,6 +33,7 @@ class LocalizerConfig:
     guided_radius_px: float = 8.0
     guided_neighbours: int = 4
     guided_min_cosine: float = 0.85
+    guided_min_beside: float = 8.0  # matches beyond chance outside the one spot of the image that has most
     max_sigma_m: float = 2.0
     max_distance_to_place_m: float = 60.0
 

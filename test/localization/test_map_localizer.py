@@ -110,8 +110,8 @@ def test_a_pose_that_looks_where_no_place_looks_has_no_guided_matches(localizer:
     features = localizer._extractor.extract(frame)
     place = localizer._map.places[2].map_from_camera
     behind = Pose(place.rotation @ np.diag([-1.0, 1.0, -1.0]), place.translation)
-    matched, by_chance = localizer._guided(frame, features, behind, np.zeros(0, np.int64))
-    assert len(matched.query) == 0 == by_chance
+    matched, support = localizer._guided(frame, features, behind, np.zeros(0, np.int64))
+    assert len(matched.query) == 0 == support.found == support.by_chance
 
 
 def test_a_wrong_first_pose_finds_no_support(
