@@ -60,7 +60,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="data, indices and results are kept there")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 300_000, 1_000_000], metavar="P")
     parser.add_argument("--dimension", type=int, default=512)
-    parser.add_argument("--apart", type=float, default=1.5, help="spread of the zones' centres, relative to that on a route; less is harder")
+    parser.add_argument("--apart", type=float, default=1.5, help="spread of zones, relative to that on a route; less is harder")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of a query")
     parser.add_argument("--build-threads", type=int, default=2)
