@@ -49,7 +49,7 @@ def recall_table(cells: Sequence[RetrievalCell]) -> TextTable:
             s = summary(cell, domain)
             shown = domain or "all"
             if cell.not_run:
-                rows += [] if domain else [(cell.method, f"not run: {cell.not_run}", *[""] * (len(rm.RECALL_AT) + 2))]
+                rows += [] if domain else [(cell.method, *[""] * (len(rm.RECALL_AT) + 2), f"not run: {cell.not_run}")]
                 continue
             low_high = "-" if s["interval"] is None else f"{100 * s['interval'][0]:.1f} to {100 * s['interval'][1]:.1f}"
             paper = published(cell.method, cell.dataset, domain or (domains[0] if len(domains) == 1 else "")) or {}

@@ -217,7 +217,8 @@ class TestEvaluation:
         cells = measure(lacking, BRIGHT)
         assert [(c.method, bool(c.results)) for c in cells] == [("vlad of sift", True), ("aliked", False), ("brightness", True)]
         recall = tables(RetrievalEvaluation("t", {}, tuple(cells)))[0]
-        assert recall.rows[-2][:2] == ("aliked", "not run: weights aliked_n16 missing")
+        assert (recall.rows[-2][0], recall.rows[-2][-1]) == ("aliked", "not run: weights aliked_n16 missing")
+        assert all(len(row) == len(recall.header) for row in recall.rows)
         with pytest.raises(DataError, match="no method can be run on this machine: x: weights aliked_n16 missing"):
             measure(RetrievalMethod("x", {"name": "vlad"}, {"name": "aliked"}, {}))
 
