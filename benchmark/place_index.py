@@ -16,7 +16,8 @@ in the folder and is not done again.
 The plan to 100 million places, printed last, scales what was measured by what it grows with. Compressed lists, 4 sqrt(P) of them: a place
 takes its code, its number in the list and its number in the map in memory, and its vector, which only the last ordering reads, on disk
 (`PlaceIndex.load(path, memory_map=True)`). Centres are learned from 64 places each, which costs as P, and every place is compared with all
-centres, which costs as P ** 1.5. A query compares all centres and visits the lists that reach the recall; each holds sqrt(P) / 4 places.
+centres, which costs as P ** 1.5: the largest size that was built is scaled by both, the truth lies between. A query compares all centres
+and visits the lists that reach the recall; each holds sqrt(P) / 4 places.
 While it is built an index lies in memory whole: beyond what that holds, build parts (one a city, say) and search those near the belief.
 """
 
@@ -32,7 +33,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 from tqdm import tqdm
 
 from ros2_loc.cli.console import table
@@ -252,20 +252,19 @@ def row_of(folder: Path, variant: str, size: int, mapped: bool, threads: list[in
 def plan(folder: Path, variant: str, sizes: list[int], dimension: int) -> str:
     """Memory, disk, building and a query's work up to 100 million places, from the sizes that were measured."""
     built = [json.loads((folder / f"build-{variant}-{size}.json").read_text()) for size in sizes]
-    measured = np.array(sizes, dtype=float)
-    growth = np.column_stack([measured, measured**1.5])
-    weights = 1.0 / np.array([b["build_cpu_s"] for b in built])  # relative errors count alike
-    cost, _ = nnls(growth * weights[:, None], np.ones(len(sizes)))
+    largest = int(np.argmax(sizes))
+    hours, effort = built[largest]["build_cpu_s"] / 3600, built[largest]["effort"]
     stored = dimension * (1 if variant.endswith("sq8") else 2)
-    effort = built[int(measured.argmax())]["effort"]
     rows = []
     for count in (*sizes, 10_000_000, 100_000_000):
         lists = 4 * int(np.sqrt(count))
         memory = count * (64 + 8 + 8 + 1) + lists * dimension * 4
-        hours = (cost[0] * count + cost[1] * count**1.5) / 3600
+        times = count / sizes[largest]
         scanned = effort * count / lists
-        rows.append([f"{count:,}", f"{lists:,}", f"{memory / 1e9:.2f}", f"{count * stored / 1e9:.1f}", f"{hours:.2f}", f"{scanned:,.0f}"])
-    return table(rows, ["places", "lists", "memory GB", "vectors on disk GB", "build h of one core", f"codes scanned at effort {effort}"])
+        build = f"{hours * times:.2f} {hours * times**1.5:.2f}"
+        rows.append([f"{count:,}", f"{lists:,}", f"{memory / 1e9:.2f}", f"{count * stored / 1e9:.1f}", build, f"{scanned:,.0f}"])
+    heads = ["places", "lists", "memory GB", "vectors on disk GB", "build h of one core: as P, as P ** 1.5"]
+    return table(rows, [*heads, f"codes scanned at effort {effort}"])
 
 
 if __name__ == "__main__":
