@@ -67,8 +67,19 @@ def evaluate_retrieval(
     for dataset in datasets:
         work = DatasetWork(dataset, options, folder, device, show_progress)
         for method in asked:
-            cells += _not_run(method, dataset, options, missing[method.label]) if method.label in missing else work.cells(method)
+            cells += _cells_of(method, work, dataset, options, missing)
     return cells
+
+
+def _cells_of(
+    method: RetrievalMethod, work: DatasetWork, dataset: PlaceDataset, options: RetrievalOptions, missing: Mapping[str, str]
+) -> list[RetrievalCell]:
+    if method.label in missing:
+        return _not_run(method, dataset, options, missing[method.label])
+    try:
+        return work.cells(method)
+    except ConfigError as error:  # parts that do not fit each other show it at the first image
+        return _not_run(method, dataset, options, str(error))
 
 
 def _with_retrievers(methods: Sequence[RetrievalMethod]) -> list[RetrievalMethod]:

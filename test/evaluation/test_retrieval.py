@@ -222,6 +222,18 @@ class TestEvaluation:
         with pytest.raises(DataError, match="no method can be run on this machine: x: weights aliked_n16 missing"):
             measure(RetrievalMethod("x", {"name": "vlad"}, {"name": "aliked"}, {}))
 
+    def test_a_method_whose_parts_do_not_fit_is_named_and_others_go_on(
+        self, measure: Callable[..., list[RetrievalCell]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise ConfigError("the network takes 128 numbers of a keypoint, the extractor gives 512")
+
+        monkeypatch.setattr(ListwiseBrightness, "describe", refuse)
+        monkeypatch.setattr(ListwiseBrightness, "describe_many", refuse)
+        cells = measure(LISTWISE, BRIGHT)
+        assert [(c.method, bool(c.results)) for c in cells] == [("vlad of sift", True), ("listwise", False), ("brightness", True)]
+        assert "takes 128 numbers" in cells[1].not_run
+
     def test_a_wrong_section_is_said_before_anything_is_measured(self, measure: Callable[..., list[RetrievalCell]]) -> None:
         with pytest.raises(ConfigError, match="there is no reranker 'brightnes'"):
             measure(BRIGHT, replace(BRIGHT, label="b", reranker={"name": "brightnes"}))
