@@ -130,10 +130,23 @@ def _finish(arguments: argparse.Namespace, evaluation: Any, methods: list[Any], 
     for t in tables(evaluation):
         print(f"{t.title}\n{table(t.rows, t.header)}\n{t.note}\n")
     evaluation.write_json(arguments.out / "retrieval.json")
+    if arguments.adaptive:
+        _confidences(evaluation, arguments.out / "confidence.yaml")
     drawn = {} if arguments.no_pictures else _pictures(arguments, evaluation, methods, datasets, options)
     print(f"numbers: {arguments.out / 'retrieval.json'}")
     print(f"report:  {write_retrieval_report(evaluation, arguments.out / 'retrieval.html', drawn)}")
     return 0
+
+
+def _confidences(evaluation: Any, path: Path) -> None:
+    from ros2_loc.evaluation.retrieval_confidence import fitted_confidences, write_confidences
+
+    found = fitted_confidences(evaluation.cells)
+    for one in found:
+        print(one)
+    if found:
+        write_confidences(path, found)
+        print(f"as sections for pipelines: {path}\n")
 
 
 def _pictures(arguments: argparse.Namespace, evaluation: Any, methods: list[Any], datasets: list[Any], options: Any) -> dict[str, Any]:

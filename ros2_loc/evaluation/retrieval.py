@@ -167,7 +167,7 @@ class DatasetWork:
             found = adaptive.rerank(i, retrieved[i].candidates)
             features_s = self._features_s(method, work, i) if found.num_scored else {}
             result = self._result(i, Retrieved(found.candidates, {**retrieved[i].stage_s, **features_s, **found.stage_s}), found.inliers)
-            results.append(replace(result, num_scored=found.num_scored, why=found.why, confidence=found.confidence))
+            results.append(replace(result, num_scored=found.num_scored, why=found.why, confidence=found.confidence, signs=found.signs))
         return self._cell(method, method.label + ADAPTIVE, tuple(results), {**facts, **work.facts()})
 
     def _cell(

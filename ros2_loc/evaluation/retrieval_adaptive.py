@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -18,13 +18,14 @@ _APART_M = 1e6
 
 @dataclass(frozen=True, slots=True)
 class AdaptiveFound:
-    """What `AdaptiveReranking` made of one query; `candidates` in their final order."""
+    """What `AdaptiveReranking` made of one query; `candidates` in their final order, `signs` as of `retrieval.confidence.Signs`."""
 
     candidates: tuple[Candidate, ...]
     inliers: tuple[int, ...] | None
     num_scored: int
     why: str
     confidence: float
+    signs: tuple[float | None, ...]
     stage_s: dict[str, float]
 
 
@@ -47,4 +48,4 @@ class AdaptiveWork:
         inliers = tuple(int(n) for n in found.inliers) if (found.inliers >= 0).any() else None
         stage_s = {stage: float(found.stage_s.get(stage, 0.0)) for stage in ("describe", "matching")}
         stage_s["scoring"] = time.perf_counter() - begin - sum(stage_s.values())
-        return AdaptiveFound(found.candidates, inliers, found.num_scored, found.why, float(found.confidence), stage_s)
+        return AdaptiveFound(found.candidates, inliers, found.num_scored, found.why, float(found.confidence), astuple(found.signs), stage_s)

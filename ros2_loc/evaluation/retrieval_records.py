@@ -16,7 +16,7 @@ from ros2_loc.evaluation.records import finite
 from ros2_loc.io.files import atomic_path, read_text
 
 FORMAT = "ros2_loc retrieval evaluation"
-VERSION = 1
+VERSION = 2
 RETRIEVE = ("encode features", "encode", "search")  # stages of the retriever
 EXTRACT = ("features", "describe")  # of the re-ranker, for the query
 STAGES = (*RETRIEVE, *EXTRACT, "matching", "scoring")
@@ -38,6 +38,7 @@ class PlaceResult:
         stage_s: seconds; names in STAGES.
         why: of an adaptive re-ranking, why it ended.
         confidence: of an adaptive re-ranking, that the first place is right.
+        signs: what that was made of, in the order of `retrieval.confidence.Signs`.
     """
 
     name: str
@@ -52,6 +53,7 @@ class PlaceResult:
     stage_s: dict[str, float]
     why: str = ""
     confidence: float | None = None
+    signs: tuple[float | None, ...] | None = None
 
 
 @dataclass(frozen=True)
