@@ -16,7 +16,7 @@ from ros2_loc.localization.pipeline import PipelineConfig
 from ros2_loc.localization.place_search import FoundPlaces, PlaceSearch
 from ros2_loc.localization.pose_solver import Correspondences, Failure, PoseSolver, Solution
 from ros2_loc.localization.stage_clock import StageClock
-from ros2_loc.localization.support import Support, support_of
+from ros2_loc.localization.support import Support, beyond_chance, support_of
 from ros2_loc.mapping.sparse_map import SparseMap
 
 SOURCE = "map"
@@ -200,10 +200,10 @@ class MapLocalizer:
 
     def _weakness(self, support: Support) -> tuple[RejectionReason, str] | None:
         """Why the points around the first pose do not bear it out."""
-        if support.found - support.by_chance < self._solver.min_inliers:
+        if not beyond_chance(support.found, support.by_chance, self._solver.min_inliers):
             detail = f"{support.found} points of the map around have their like in the image, {support.by_chance:.0f} would by chance"
             return RejectionReason.UNSUPPORTED, detail
-        if support.found_beside - support.by_chance_beside < self._config.guided_min_beside:
+        if not beyond_chance(support.found_beside, support.by_chance_beside, self._config.guided_min_beside):
             spot = support.found - support.found_beside
             detail = f"{spot} matches in one spot, {support.found_beside} beside it where {support.by_chance_beside:.0f} would be by chance"
             return RejectionReason.POOR_SPREAD, detail

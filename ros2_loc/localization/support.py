@@ -46,5 +46,10 @@ def support_of(found_px: Array, by_chance_px: Sequence[Array], size: tuple[int, 
     return Support(len(found_px), count, _beside(scaled, centre), beside)
 
 
+def beyond_chance(found: int, by_chance: float, least: float) -> bool:
+    """Whether there are `least` matches more than chance gives, and more than chance gives once in a thousand (three sigmas of a count)."""
+    return found - by_chance >= max(least, 3.0 * np.sqrt(by_chance))
+
+
 def _beside(scaled: NDArray[np.floating], centre: NDArray[np.floating]) -> int:
     return int((np.abs(scaled - centre).max(axis=1, initial=0.0) > 0.5).sum())

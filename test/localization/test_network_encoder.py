@@ -12,11 +12,11 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed: pip install '.[torch]'")
 pytest.importorskip("torchvision", reason="torchvision is not installed: pip install '.[torch]'")
 
-from ros2_loc.core.types import PoseEstimate  # noqa: E402
-from ros2_loc.io.image_sequence import ImageSequence  # noqa: E402
-from ros2_loc.localization.build_map import build_map  # noqa: E402
-from ros2_loc.localization.map_localizer import MapLocalizer  # noqa: E402
-from ros2_loc.localization.pipeline import PipelineConfig  # noqa: E402
+from ros2_loc.core.types import PoseEstimate
+from ros2_loc.io.image_sequence import ImageSequence
+from ros2_loc.localization.build_map import build_map
+from ros2_loc.localization.map_localizer import MapLocalizer
+from ros2_loc.localization.pipeline import PipelineConfig
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ros2_loc.localization.support import SPOT, support_of
+from ros2_loc.localization.support import SPOT, beyond_chance, support_of
 
 SIZE = (640, 400)
 
@@ -27,6 +27,12 @@ def test_a_poster_that_is_there_twice_is_one_spot() -> None:
 def test_a_true_pose_is_supported_all_over() -> None:
     support = support_of(chance(60, 1), [chance(12, seed) for seed in (3, 4, 5, 6)], SIZE)
     assert support.found_beside - support.by_chance_beside > 30.0
+
+
+def test_chance_that_varies_is_no_support() -> None:
+    assert beyond_chance(28, 7.0, 8.0) and not beyond_chance(14, 7.0, 8.0)
+    assert not beyond_chance(25, 17.0, 8.0), "two sigmas of 17"
+    assert not beyond_chance(0, 0.0, 8.0)
 
 
 @given(st.integers(0, 40), st.integers(0, 30), st.integers(0, 1000))
