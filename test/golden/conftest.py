@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMPLEMENTED = ("cosplace", "cvlnet", "cvnet", "d2net", "delg", "hrnet", "loftr", "patchnetvlad", "r2d2", "rrt", "superglue", "transvpr")
+LARGE = ("cosplace", "cvlnet", "cvnet", "hrnet", "loftr")  # half a minute of a core each: with the slow tests, unless goldens are asked for
 LINES = pytest.StashKey[list[str]]()
 _SEED = re.compile(r"golden_seed(\d+)\.npz")
 
@@ -42,7 +43,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         skip = pytest.mark.skip(reason=f"no golden outputs at {folder}: give their folder by --parity")
         metafunc.parametrize("golden", [pytest.param(None, id="none", marks=skip)])
         return
-    metafunc.parametrize("golden", [(folder / name, seed) for name, seed in found], ids=[f"{name}-seed{seed}" for name, seed in found])
+    named = asked or any("golden" in argument for argument in metafunc.config.args)
+    later = {name: () if named or name not in LARGE else (pytest.mark.slow,) for name in IMPLEMENTED}
+    parameters = [pytest.param((folder / name, seed), id=f"{name}-seed{seed}", marks=later[name]) for name, seed in found]
+    metafunc.parametrize("golden", parameters)
 
 
 @pytest.fixture(scope="session")
