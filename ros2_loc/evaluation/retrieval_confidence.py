@@ -56,7 +56,7 @@ def write_confidences(path: Path, found: Sequence[FittedConfidence]) -> None:
 
 def _fitted(method: str, cells: Sequence[RetrievalCell]) -> FittedConfidence | None:
     results = [r for cell in cells for r in cell.results if r.signs is not None and r.confidence is not None]
-    trials = [Trial(Signs(*r.signs), r.right[:1] == (True,)) for r in results if r.signs is not None]
+    trials = [Trial(_signs(r.signs), r.right[:1] == (True,)) for r in results if r.signs is not None]
     correct = np.array([trial.correct for trial in trials])
     try:
         halves = [(fit_confidence(trials[first::2]), trials[1 - first :: 2]) for first in (0, 1)]
@@ -67,3 +67,8 @@ def _fitted(method: str, cells: Sequence[RetrievalCell]) -> FittedConfidence | N
     claimed = np.array([r.confidence for r in results], dtype=np.float64)
     fitted_error = calibration_error(np.array([p for p, _ in asked]), np.array([right for _, right in asked]))
     return FittedConfidence(method, model, len(trials), int(correct.sum()), calibration_error(claimed, correct), fitted_error)
+
+
+def _signs(values: tuple[float | None, ...]) -> Signs:
+    gap, rescored_gap, inliers, rival_inliers = values
+    return Signs(gap or 0.0, rescored_gap, None if inliers is None else int(inliers), int(rival_inliers or 0))

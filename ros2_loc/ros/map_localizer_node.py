@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from ros2_loc.ros.mailbox import Worker
 from ros2_loc.ros.node_base import BaseParameters, NodeBase, one_line, run
 from ros2_loc.ros.params import parameter
 from ros2_loc.ros.prior import PriorKeeper
-from ros2_loc.ros.tf import TransformReader
+from ros2_loc.ros.tf import TransformException, TransformReader
 from ros2_loc.ros.thumbnails import Thumbnails
 from ros2_loc.visualization.overlay import OverlayStatus, draw_overlay
 
@@ -42,6 +42,7 @@ class MapLocalizerParameters(BaseParameters):
     device: str = parameter("cpu", "where networks run", choices=("cpu", "cuda"))
     map_frame: str = parameter("map", "frame that the poses are given in")
     base_frame: str = parameter("base_link", "frame whose pose is estimated")
+    odom_frame: str = parameter("odom", "frame of odometry, asked for where the pipeline weighs places by the frames before")
     image_transport: str = parameter("raw", "raw: Image; compressed: CompressedImage on <image>/compressed", choices=("raw", "compressed"))
     image_reliability: str = parameter("reliable", "QoS of the image subscription", choices=qos.RELIABILITIES)
     rectified: bool = parameter(False, "the images are rectified: the camera is P of camera_info, not K and D")
@@ -69,7 +70,8 @@ class MapLocalizerNode(NodeBase):
         self._messages = conversions.own_messages()
         started = time.perf_counter()
         self._map = SparseMap.load(p.map)
-        self._localizer = MapLocalizer(self._map, load_pipeline(p.pipeline), p.device)
+        pipeline = load_pipeline(p.pipeline)
+        self._localizer, self._uses_odometry = MapLocalizer(self._map, pipeline, p.device), pipeline.localizer.sequence
         self._thumbnails = Thumbnails(self._map)
         self._state_names = {getattr(self._messages.LocalizationStatus, state.name): state.value for state in FusionState}
         self._statistics = FrameStatistics()
@@ -89,9 +91,9 @@ class MapLocalizerNode(NodeBase):
         self._images, self._newest_ns, self._epoch = RateMeter(), 0, 0
         self._state, self._state_name = self._messages.LocalizationStatus.INITIALIZING, ""
         self._prior = PriorKeeper(p.prior_max_age_s, p.prior_speed_m_s, p.prior_turn_rad_s)
-        transforms = TransformReader(self)
-        self.own(transforms.close)
-        self._frames = FrameBuilder(transforms, p.base_frame, rectified=p.rectified, patience_s=p.transform_patience_s)
+        self._transforms = TransformReader(self)
+        self.own(self._transforms.close)
+        self._frames = FrameBuilder(self._transforms, p.base_frame, rectified=p.rectified, patience_s=p.transform_patience_s)
         self._worker: Worker[tuple[Any, float, int]] = Worker("localize", self._work, self.failed)
         self.own(self._stop_worker)
         self._subscribe(p)
@@ -148,11 +150,21 @@ class MapLocalizerNode(NodeBase):
 
     def _localize(self, frame: Frame) -> Localization:
         try:
-            return self._localizer.localize(frame, self._prior.at(frame.stamp_ns))
+            asked = self._with_odometry(frame) if self._uses_odometry else frame
+            return self._localizer.localize(asked, self._prior.at(frame.stamp_ns))
         except Exception as error:  # whatever one image does: it gets a status, and the next one is tried
             self.failed(error)
             reason = RejectionReason.BAD_INPUT if isinstance(error, Ros2LocError) else RejectionReason.INTERNAL_ERROR
             return Localization(Rejection(frame.stamp_ns, reason, one_line(error)))
+
+    def _with_odometry(self, frame: Frame) -> Frame:
+        """As it is where there is no odometry at its stamp: the way between frames is then guessed by their times."""
+        p: MapLocalizerParameters = self.params
+        try:
+            odom_from_base = self._transforms.pose(p.odom_frame, p.base_frame, frame.stamp_ns, p.transform_patience_s)
+        except TransformException:
+            return frame
+        return replace(frame, odom_from_base=odom_from_base)
 
     def _publish_result(self, localization: Localization) -> None:
         frame_id, result = self.params.map_frame, localization.result

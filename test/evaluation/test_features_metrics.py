@@ -99,5 +99,5 @@ def test_true_matches_lie_on_their_epipolar_lines(seed: int) -> None:
     moved = b_from_a.apply(points)
     rays_a, rays_b = points[:, :2] / points[:, 2:], moved[:, :2] / moved[:, 2:]
     assert fm.epipolar_errors_px(rays_a, rays_b, b_from_a, (500.0, 600.0)).max() < 1e-6
-    off = fm.epipolar_errors_px(rays_a, rays_b + 0.01, b_from_a, (500.0, 600.0))
-    assert off.max() > 1.0
+    aside = [fm.epipolar_errors_px(rays_a, rays_b + shift, b_from_a, (500.0, 600.0)).max() for shift in ([0.01, 0.0], [0.0, 0.01])]
+    assert max(aside) > 1.0  # at most one of the two is along the lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -306,6 +307,22 @@ def test_thumbnails_and_the_picture_of_places_for_those_who_ask(world: Callable[
         assert place.thumbnail.format == "jpeg" and place.thumbnail.header.stamp == there.places[0].header.stamp
         assert cv2.imdecode(np.frombuffer(place.thumbnail.data, np.uint8), cv2.IMREAD_COLOR).shape == (30, 40, 3)
     assert pictures[0].header.frame_id == "camera" and pictures[0].height > 150
+
+
+def test_odometry_is_asked_for_by_pipelines_that_use_it(world: Callable[..., World], localizer: FakeLocalizer, tmp_path: Path) -> None:
+    (tmp_path / "sequence.yaml").write_text("localizer: {sequence: true}\n")
+    there = world(pipeline=str(tmp_path / "sequence.yaml"), transform_patience_s=0.05)
+    assert there.answer(there.image(START)).accepted
+    assert localizer.frames[-1][0].odom_from_base is None, "nobody sent odometry"
+    odom_from_base = Pose(np.eye(3), np.array([3.0, 4.0, 0.0]))
+    there.transforms.sendTransform(conversions.transform_stamped(odom_from_base, 0, "odom", "base_link"))
+
+    def arrived() -> bool:
+        there.answer(there.image(START + len(localizer.frames) * S))
+        return localizer.frames[-1][0].odom_from_base is not None
+
+    assert there.until(arrived)
+    np.testing.assert_allclose(localizer.frames[-1][0].odom_from_base.matrix, odom_from_base.matrix)
 
 
 def test_cleanup_and_another_start_leave_nothing_behind(world: Callable[..., World]) -> None:

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_loc import registry
-from ros2_loc.core.interfaces import Encoder, Extractor, Matcher
+from ros2_loc.core.interfaces import Matcher
 from ros2_loc.core.types import Candidate, FloatArray, Frame, LocalFeatures, PlaceEvidence, PlaceMatches, PlaceScores
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.retrieval.mutual_nearest import Pairs, mutual_pairs
+from ros2_loc.retrieval.rerankers.own_parts import OwnParts
 from ros2_loc.retrieval.scoring.ransac import fit_many
 from ros2_loc.retrieval.scoring.rapid import rapid_scores
 
@@ -89,14 +90,9 @@ class LocalFeatureReranker:
     def __init__(self, config: Config, device: str = "cpu") -> None:
         self._config = config
         self._device = device
-        self._extractor: Extractor | None = registry.create("extractor", config.extractor, device) if config.extractor else None
         self._matcher: Matcher | None = registry.create("matcher", config.matcher, device) if config.matcher else None
-        self._encoder: Encoder | None = registry.create("encoder", config.encoder, device) if config.encoder else None
-        if self._encoder is not None and self._encoder.needs_features:
-            raise ConfigError(f"local_features: encoder {self._encoder.name} learns from each map; take one that looks at the image alone")
-        self.needs_image = bool(self._extractor or self._encoder)
-        self.needs_features = self._extractor is None
-        self.batch_size = max(self._extractor.batch_size if self._extractor else 1, self._encoder.batch_size if self._encoder else 1)
+        self._own = OwnParts(self.name, config.extractor, config.encoder, device)
+        self.needs_image, self.needs_features, self.batch_size = self._own.need_image, self._own.need_features, self._own.batch_size
 
     def describe(self, frame: Frame | None, features: LocalFeatures | None) -> PlaceEvidence:
         """The best keypoints with their descriptors; the global descriptor where there is an encoder."""
@@ -104,13 +100,11 @@ class LocalFeatureReranker:
 
     def describe_many(self, frames: Sequence[Frame] | None, features: Sequence[LocalFeatures] | None) -> list[PlaceEvidence]:
         """`describe` of each."""
-        local = self._extractor.extract_many(frames or []) if self._extractor else features
-        assert local is not None, "without an extractor of its own, local_features compares the map's features"
-        evidence = [self._evidence(one) for one in local]
-        if self._encoder is None:
+        evidence = [self._evidence(one) for one in self._own.features(frames, features)]
+        vectors = self._own.vectors(frames)
+        if vectors is None:
             return evidence
-        vectors = [one.vector.astype(np.float16) for one in self._encoder.encode_many(frames or [], None)]
-        return [PlaceEvidence(self.name, {**e.arrays, "vector": v}) for e, v in zip(evidence, vectors, strict=True)]
+        return [PlaceEvidence(self.name, {**e.arrays, "vector": v.astype(np.float16)}) for e, v in zip(evidence, vectors, strict=True)]
 
     def score(self, query: PlaceEvidence, candidates: Sequence[Candidate], places: Sequence[PlaceEvidence]) -> PlaceScores:
         """As `Config.scoring` says; inliers of ransac.
@@ -185,7 +179,7 @@ class LocalFeatureReranker:
 
     def _global_scores(self, query: PlaceEvidence, places: Sequence[PlaceEvidence]) -> NDArray[np.floating]:
         """Zeros without an encoder; the least there is for images without keypoints."""
-        if self._encoder is None or not places:
+        if self._own.encoder is None or not places:
             return np.zeros(len(places))
         vector = query.arrays["vector"].astype(np.float32)
         cosines = np.stack([place.arrays["vector"] for place in places]).astype(np.float32) @ vector

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from ros2_loc import registry
-from ros2_loc.core.interfaces import Encoder, Extractor
 from ros2_loc.core.types import Candidate, FloatArray, Frame, LocalFeatures, PlaceEvidence, PlaceMatches, PlaceScores
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.rrt import Described, Rrt, load_published, scale_indices
 from ros2_loc.perception.networks import device_of, open_network
 from ros2_loc.retrieval.mutual_nearest import mutual_pairs
+from ros2_loc.retrieval.rerankers.own_parts import OwnParts
 
 # of an image without local features; no pair of images gets so little
 NOTHING = -1e4
@@ -64,13 +63,8 @@ class RerankingTransformer:
         self._device = device_of(self.name, device, config.half)
         self._network: Rrt = open_network(config.weights, Rrt, load_published).to(self._device)
         _check_encoder(config, self._network.config.global_dimension)
-        self._extractor: Extractor | None = registry.create("extractor", config.extractor, device) if config.extractor else None
-        self._encoder: Encoder | None = registry.create("encoder", config.encoder, device) if config.encoder else None
-        if self._encoder is not None and self._encoder.needs_features:
-            raise ConfigError(f"rrt: encoder {self._encoder.name} learns from each map; take one that looks at the image alone")
-        self.needs_image = bool(self._extractor or self._encoder)
-        self.needs_features = self._extractor is None
-        self.batch_size = max(self._extractor.batch_size if self._extractor else 1, self._encoder.batch_size if self._encoder else 1)
+        self._own = OwnParts(self.name, config.extractor, config.encoder, device)
+        self.needs_image, self.needs_features, self.batch_size = self._own.need_image, self._own.need_features, self._own.batch_size
 
     def describe(self, frame: Frame | None, features: LocalFeatures | None) -> PlaceEvidence:
         """The best local features and the global descriptor, as the network's tokens take them.
@@ -82,10 +76,8 @@ class RerankingTransformer:
 
     def describe_many(self, frames: Sequence[Frame] | None, features: Sequence[LocalFeatures] | None) -> list[PlaceEvidence]:
         """`describe` of each."""
-        assert frames is not None or not self.needs_image, "rrt with an extractor or encoder of its own looks at images"
-        local = self._extractor.extract_many(frames or []) if self._extractor else features
-        assert local is not None, "rrt without an extractor of its own reads the map's local features"
-        whole = [one.vector for one in self._encoder.encode_many(frames or [], None)] if self._encoder else [_NO_VECTOR] * len(local)
+        local = self._own.features(frames, features)
+        whole = self._own.vectors(frames) or [_NO_VECTOR] * len(local)
         return [self._evidence(*one) for one in zip(local, whole, strict=True)]
 
     @torch.inference_mode()
