@@ -278,8 +278,15 @@ def test_matcher_pairs_each_feature_once_and_finds_copies(name: str, untrained: 
     assert matcher.match_many(query, []) == []
 
 
-# of a ResNet-50
-ENCODER_NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in ("delg", "cvnet") else []) for name in plugins("encoder")]
+# each with a backbone of seconds; the networks themselves are tested with the quick ones (test/models)
+LARGE = {"delg", "cvnet", "netvlad", "eigenplaces", "patch_netvlad", "transvpr", "loftr"}
+
+
+def quick_and_slow(kind: str) -> list[Any]:
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in plugins(kind)]
+
+
+ENCODER_NAMES = quick_and_slow("encoder")
 
 
 @pytest.mark.parametrize("name", ENCODER_NAMES)
@@ -334,7 +341,7 @@ def places_of(reranker: Reranker, image: NDArray[np.uint8]) -> tuple[list[Frame]
     return frames if reranker.needs_image else None, features if reranker.needs_features else None
 
 
-@pytest.fixture(scope="module", params=plugins("reranker"))
+@pytest.fixture(scope="module", params=quick_and_slow("reranker"))
 def reranker(request: pytest.FixtureRequest, untrained: Callable[[str], dict[str, Any]]) -> Reranker:
     return make("reranker", request.param, **(untrained(request.param) | RERANKERS.get(request.param, {})))  # type: ignore[no-any-return]
 
