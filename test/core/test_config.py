@@ -56,6 +56,13 @@ def test_a_round_trip_through_a_mapping() -> None:
     assert build(Outer, to_dict(config), "here") == config
 
 
+def test_an_override_can_empty_a_section(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("reranker: {name: x, settings: {a: 1}}\nother: {b: 2}\n")
+    assert read_yaml(tmp_path / "a.yaml", ["reranker={}"]) == {"reranker": {}, "other": {"b": 2}}
+    assert read_yaml(tmp_path / "a.yaml", ["reranker.settings={}"])["reranker"] == {"name": "x", "settings": {}}
+    assert read_yaml(tmp_path / "a.yaml", ["reranker.settings.a=3"])["reranker"] == {"name": "x", "settings": {"a": 3}}
+
+
 def test_yaml_with_overrides(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("count: 3\ninner: {ratio: 0.7}\n")
