@@ -45,11 +45,13 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         loaded = OmegaConf.load(path)
         if not isinstance(loaded, DictConfig):
             raise ConfigError(f"{path}: expected a mapping at the top level")
-        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
-        for key, _, value in (override.partition("=") for override in overrides):
-            if value.strip() == "{}":  # a merge would leave what is there: this empties it
-                OmegaConf.update(merged, key, {}, merge=False)
-        return OmegaConf.to_container(merged, resolve=True)  # type: ignore[return-value]
+        for override in overrides:
+            key, _, value = override.partition("=")
+            if value.strip() == "{}":  # a merge would leave what is there: this empties it, for a plugin with other settings
+                OmegaConf.update(loaded, key, {}, merge=False)
+            else:
+                loaded = OmegaConf.merge(loaded, OmegaConf.from_dotlist([override]))
+        return OmegaConf.to_container(loaded, resolve=True)  # type: ignore[return-value]
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
     except ConfigError:

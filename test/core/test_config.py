@@ -60,6 +60,7 @@ def test_an_override_can_empty_a_section(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("reranker: {name: x, settings: {a: 1}}\nother: {b: 2}\n")
     assert read_yaml(tmp_path / "a.yaml", ["reranker={}"]) == {"reranker": {}, "other": {"b": 2}}
     assert read_yaml(tmp_path / "a.yaml", ["reranker.settings={}"])["reranker"] == {"name": "x", "settings": {}}
+    assert read_yaml(tmp_path / "a.yaml", ["reranker={}", "reranker.name=y"])["reranker"] == {"name": "y"}
     assert read_yaml(tmp_path / "a.yaml", ["reranker.settings.a=3"])["reranker"] == {"name": "x", "settings": {"a": 3}}
 
 
