@@ -42,7 +42,7 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         ConfigError: no such file, not YAML, not a mapping, or a malformed override.
     """
     try:
-        loaded = OmegaConf.load(path)
+        loaded: Any = OmegaConf.load(path)
         if not isinstance(loaded, DictConfig):
             raise ConfigError(f"{path}: expected a mapping at the top level")
         for override in overrides:
