@@ -35,7 +35,7 @@ class LocalizerConfig:
     guided_min_cosine: float = 0.85
     guided_min_beside: float = 8.0  # matches beyond chance outside the one spot of the image that has most
     max_sigma_m: float = 2.0
-    max_distance_to_place_m: float = 60.0
+    max_distance_to_place_m: float = 10.0  # or twice as far as the map's errors were measured, where that is farther
 
 
 @dataclass(frozen=True)

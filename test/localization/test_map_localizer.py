@@ -13,7 +13,7 @@ from ros2_loc.core.types import Frame, PoseEstimate, Rejection, RejectionReason
 from ros2_loc.errors import DataError
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.localization.map_localizer import MapLocalizer
-from ros2_loc.localization.pipeline import PipelineConfig
+from ros2_loc.localization.pipeline import LocalizerConfig, PipelineConfig
 from ros2_loc.localization.pose_solver import Solution
 from ros2_loc.mapping.sparse_map import SparseMap
 
@@ -135,3 +135,15 @@ def test_a_wrong_first_pose_finds_no_support(
 def test_refuses_a_map_of_other_features(town_map: SparseMap, small_pipeline: PipelineConfig) -> None:
     with pytest.raises(DataError, match="orb"):
         MapLocalizer(town_map, replace(small_pipeline, extractor={"name": "orb"}))
+
+
+def test_a_pose_far_beyond_where_errors_were_measured_is_rejected(
+    town_map: SparseMap, town_sequence: ImageSequence, small_pipeline: PipelineConfig
+) -> None:
+    pipeline = replace(small_pipeline, localizer=LocalizerConfig(max_distance_to_place_m=0.5))
+    frame = town_sequence.frame(7)  # 1.5 m from the places beside it
+    near = replace(town_map, error_model=replace(town_map.error_model, distance_m=1.0))
+    assert isinstance(MapLocalizer(near, pipeline).localize(frame).result, PoseEstimate)
+    nearer = replace(town_map, error_model=replace(town_map.error_model, distance_m=0.1))
+    result = MapLocalizer(nearer, pipeline).localize(frame).result
+    assert isinstance(result, Rejection) and result.reason is RejectionReason.FAR_FROM_PLACES and "was measured up to 0 m" in result.detail
