@@ -86,6 +86,7 @@ class MapLocalizer:
         self._search = PlaceSearch(sparse_map, pipeline, device)
         self._solver = PoseSolver(pipeline.solver)
         self._positions = np.array([p.map_from_base.translation for p in sparse_map.places])
+        self._known_m = _measured_up_to_m(sparse_map, self._positions)
         self._centres = np.array([p.map_from_camera.translation for p in sparse_map.places])
         self._forward = np.array([p.map_from_camera.rotation[:, 2] for p in sparse_map.places])
 
@@ -261,9 +262,8 @@ class MapLocalizer:
         failure = None
         if estimate.sigma_m > self._config.max_sigma_m:
             failure = (RejectionReason.UNCERTAIN, f"sigma {estimate.sigma_m:.2f} m exceeds {self._config.max_sigma_m} m")
-        measured_m = self._map.error_model.distance_m
-        if far > max(self._config.max_distance_to_place_m, _EXTRAPOLATED * measured_m):
-            detail = f"{far:.0f} m from the nearest place; how far poses err there was measured up to {measured_m:.0f} m"
+        if far > max(self._config.max_distance_to_place_m, _EXTRAPOLATED * self._known_m):
+            detail = f"{far:.0f} m from the nearest place; how far poses err there was measured up to {self._known_m:.0f} m"
             failure = (RejectionReason.FAR_FROM_PLACES, detail)
         if failure is not None:
             return self._reject(frame, clock, *failure, features, places, len(matched.query))
@@ -305,3 +305,10 @@ class MapLocalizer:
     ) -> Localization:
         rejection = Rejection(frame.stamp_ns, reason, detail)
         return Localization(rejection, places, features.keypoints, num_matches, stage_s=clock.seconds)
+
+
+def _measured_up_to_m(sparse_map: SparseMap, positions_m: Array) -> float:
+    """How far from places the map's errors were measured; in a map too small for that, how far its places lie apart."""
+    if sparse_map.error_model.num_trials or len(positions_m) < 2:
+        return sparse_map.error_model.distance_m
+    return float(np.median(cKDTree(positions_m).query(positions_m, k=2)[0][:, 1]))

@@ -142,8 +142,10 @@ def test_a_pose_far_beyond_where_errors_were_measured_is_rejected(
 ) -> None:
     pipeline = replace(small_pipeline, localizer=LocalizerConfig(max_distance_to_place_m=0.5))
     frame = town_sequence.frame(7)  # 1.5 m from the places beside it
-    near = replace(town_map, error_model=replace(town_map.error_model, distance_m=1.0))
-    assert isinstance(MapLocalizer(near, pipeline).localize(frame).result, PoseEstimate)
-    nearer = replace(town_map, error_model=replace(town_map.error_model, distance_m=0.1))
+    near = replace(town_map, error_model=replace(town_map.error_model, distance_m=1.0, num_trials=20))
+    unmeasured = replace(town_map, error_model=replace(town_map.error_model, distance_m=0.0, num_trials=0))  # places 3 m apart
+    for wide in (near, unmeasured):
+        assert isinstance(MapLocalizer(wide, pipeline).localize(frame).result, PoseEstimate)
+    nearer = replace(town_map, error_model=replace(town_map.error_model, distance_m=0.1, num_trials=20))
     result = MapLocalizer(nearer, pipeline).localize(frame).result
     assert isinstance(result, Rejection) and result.reason is RejectionReason.FAR_FROM_PLACES and "was measured up to 0 m" in result.detail
