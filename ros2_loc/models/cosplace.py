@@ -20,7 +20,7 @@ from torch.nn import functional
 from torchvision.models import efficientnet, mobilenetv3, resnet, vgg
 
 from ros2_loc.errors import ConfigError, DataError
-from ros2_loc.models.pycls_resnet import MEAN, STD, GeM
+from ros2_loc.models.pycls_resnet import GeM
 from ros2_loc.models.weights import load_strictly, tensors_of, told_of
 
 # the backbones see nothing in images that are smaller than one of their cells
@@ -75,7 +75,7 @@ class CosPlace(nn.Module):
         self.fc = nn.Linear(channels, config.dimension)
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) as of `normalized`, at least MIN_EDGE_PX wide and high -> (B, C, h, w)."""
+        """(B, 3, H, W) as of `imagenet.normalized`, at least MIN_EDGE_PX wide and high -> (B, C, h, w)."""
         return self.backbone(images)  # type: ignore[no-any-return]
 
     def pooled(self, features: Tensor) -> Tensor:
@@ -83,14 +83,8 @@ class CosPlace(nn.Module):
         return self.pool(functional.normalize(features, dim=1))  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) as of `normalized` -> descriptors (B, dimension) of unit length."""
+        """(B, 3, H, W) as of `imagenet.normalized` -> descriptors (B, dimension) of unit length."""
         return functional.normalize(self.fc(self.pooled(self.features(images))), dim=1)
-
-
-def normalized(images: Tensor) -> Tensor:
-    """(B, 3, H, W) RGB in 0..1 -> as the network wants it: less ImageNet's mean, by its standard deviation."""
-    mean, std = (torch.tensor(values, device=images.device, dtype=images.dtype)[:, None, None] for values in (MEAN, STD))
-    return (images - mean) / std
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

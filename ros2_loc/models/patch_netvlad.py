@@ -7,7 +7,6 @@ CVPR 2021: patches (section 3.2), by integral VLAD (section 3.5), whitened as th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros2_loc.errors import ConfigError, DataError
-from ros2_loc.models.pycls_resnet import MEAN, STD
-from ros2_loc.models.weights import load_strictly, tensors_of, told_of
+from ros2_loc.models.weights import load_strictly, new_name, tensors_of, told_of
 
 STRIDE_PX = 16
 # convolutions of each block in multiples of `width`
@@ -84,11 +82,11 @@ class NetVlad(nn.Module):
         return self.config.num_pcs or self.config.num_clusters * 8 * self.config.width
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) as of `normalized` -> conv5_3 before its ReLU (B, 8 * width, H / 16, W / 16), sizes rounded down."""
+        """(B, 3, H, W) as of `imagenet.normalized` -> conv5_3 before its ReLU (B, 8 * width, H / 16, W / 16), sizes rounded down."""
         return self.layers(images)  # type: ignore[no-any-return]
 
     def descriptor(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) as of `normalized` -> (B, D) of unit length."""
+        """(B, 3, H, W) as of `imagenet.normalized` -> (B, D) of unit length."""
         return self.whitened(self.pool(self.features(images)))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -137,7 +135,7 @@ class PatchNetVlad(nn.Module):
         self.sizes = tuple(sizes)
 
     def forward(self, images: Tensor) -> Described:
-        """(B, 3, H, W) as of `normalized`."""
+        """(B, 3, H, W) as of `imagenet.normalized`."""
         features = self.netvlad.features(images)
         vlads = self.patch_vlads(features)
         return Described(self.netvlad.whitened(self.netvlad.pool(features)), [self.netvlad.whitened(vlad) for vlad in vlads])
@@ -170,12 +168,6 @@ def box_means(integral: Tensor, size: int) -> Tensor:
     return (above[..., :-size] - above[..., size:] - below[..., :-size] + below[..., size:]) / size**2
 
 
-def normalized(images: Tensor) -> Tensor:
-    """(B, 3, H, W) RGB in 0..1 -> less ImageNet's mean, by its standard deviation."""
-    mean, std = (torch.tensor(values, device=images.device, dtype=images.dtype)[:, None, None] for values in (MEAN, STD))
-    return (images - mean) / std
-
-
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The authors' state_dict (encoder, pool, WPCA; also of NetVLAD alone) with the names of `NetVlad`.
 
@@ -184,9 +176,7 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     result = {}
     for key, value in state.items():
-        name = next((re.sub(pattern, new, key) for pattern, new in _NAMES if re.match(pattern, key)), None)
-        if name is None:
-            raise DataError(f"{key}: is no weight of NetVLAD's or Patch-NetVLAD's authors; give a checkpoint of theirs")
+        name = new_name(_NAMES, key, "is no weight of NetVLAD's or Patch-NetVLAD's authors; give a checkpoint of theirs")
         # a 1x1 convolution there
         result[name] = value.flatten(1) if name == "whitening.weight" else value
     return result

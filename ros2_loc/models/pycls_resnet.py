@@ -17,10 +17,9 @@ from torch.nn import functional
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from ros2_loc.errors import ConfigError, DataError
+from ros2_loc.models import imagenet
+from ros2_loc.models.weights import new_name
 
-# of RGB in 0..1; both networks were trained on BGR images
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _LAST_BLOCK_OF_S3 = {blocks[2]: depth for depth, blocks in _BLOCKS.items()}
 
@@ -80,8 +79,7 @@ class GeM(nn.Module):
 
 def normalized(images: Tensor) -> Tensor:
     """(B, 3, H, W) RGB in 0..1 -> as the network wants it: BGR less the mean, by the standard deviation."""
-    mean, std = (torch.tensor(values, device=images.device, dtype=images.dtype)[:, None, None] for values in (MEAN, STD))
-    return ((images - mean) / std).flip(1)
+    return imagenet.normalized(images).flip(1)
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -92,9 +90,7 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     result = {}
     for key, value in state.items():
-        name = next((re.sub(pattern, new, key) for pattern, new in _NAMES if re.match(pattern, key)), None)
-        if name is None:
-            raise DataError(f"{key}: is no weight of a ResNet of pycls")
+        name = new_name(_NAMES, key, "is no weight of a ResNet of pycls")
         result[re.sub(r"^(s\d\.)(\d+)", lambda found: f"{found[1]}{int(found[2]) - 1}", name)] = value
     return result
 

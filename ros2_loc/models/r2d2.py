@@ -22,9 +22,6 @@ from ros2_loc.models.folding import folded
 from ros2_loc.models.weights import load_strictly, tensors_of, told_of
 
 DIMENSION = 128
-# of RGB in 0..1, as of ImageNet
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 
 class DenseFeatures(NamedTuple):
@@ -96,11 +93,11 @@ class R2D2(nn.Module):
         self.heads = Heads()
 
     def trunk(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB less MEAN, by STD -> (B, 128, H, W), neither squared nor normalized."""
+        """(B, 3, H, W) as of `imagenet.normalized` -> (B, 128, H, W), neither squared nor normalized."""
         return self.layers(images)  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> DenseFeatures:
-        """(B, 3, H, W) RGB less MEAN, by STD."""
+        """(B, 3, H, W) as of `imagenet.normalized`."""
         return self.heads(self.trunk(images))  # type: ignore[no-any-return]
 
 
@@ -120,7 +117,7 @@ class ForKeypoints(nn.Module):
         self._multiple = 2 if any(isinstance(module, nn.MaxPool2d) for module in self.network.modules()) else 1
 
     def forward(self, images: Tensor) -> DenseFeatures:
-        """(B, 3, H, W) RGB less MEAN, by STD."""
+        """(B, 3, H, W) as of `imagenet.normalized`."""
         height, width = images.shape[-2:]
         if self._multiple > 1:
             images = functional.pad(images, (0, -width % self._multiple, 0, -height % self._multiple), mode="replicate")
@@ -134,12 +131,6 @@ def autocast(device_type: str, half: bool) -> AbstractContextManager[None]:
     if not half:
         return nullcontext()
     return torch.autocast(device_type, torch.float16 if device_type == "cuda" else torch.bfloat16)  # type: ignore[return-value]
-
-
-def normalized(images: Tensor) -> Tensor:
-    """(B, 3, H, W) RGB in 0..1 -> as the network wants it."""
-    mean, std = (torch.tensor(values, device=images.device, dtype=images.dtype)[:, None, None] for values in (MEAN, STD))
-    return (images - mean) / std
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

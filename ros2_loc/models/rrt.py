@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ros2_loc.errors import ConfigError, DataError
-from ros2_loc.models.weights import load_strictly, tensors_of, told_of
+from ros2_loc.errors import ConfigError
+from ros2_loc.models.weights import load_strictly, new_name, tensors_of, told_of
 
 # sizes of features from which each scale's embedding holds: those of an image pyramid from twice to a quarter
 SCALES = (0.5, 0.7071, 1.0, 1.414, 2.0, 2.828, 4.0)
@@ -181,9 +181,7 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             result[f"layers.{found[1]}.query.{found[2]}"] = value[:own].contiguous()
             result[f"layers.{found[1]}.key_value.{found[2]}"] = value[own:].contiguous()
             continue
-        name = next((re.sub(pattern, new, key) for pattern, new in _NAMES if re.match(pattern, key)), None)
-        if name is None:
-            raise DataError(f"{key}: is no weight of RRT's authors; give a checkpoint of theirs with its state")
+        name = new_name(_NAMES, key, "is no weight of RRT's authors; give a checkpoint of theirs with its state")
         result[name] = value
     return result
 

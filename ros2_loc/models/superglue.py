@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ros2_loc.errors import DataError
-from ros2_loc.models.weights import load_strictly, tensors_of, told_of
+from ros2_loc.models.weights import load_strictly, new_name, tensors_of, told_of
 
 _ENCODER_CHANNELS = (3, 32, 64, 128, 256)
 
@@ -182,9 +181,7 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     result = {}
     for key, value in state.items():
-        name = next((re.sub(pattern, new, key) for pattern, new in _NAMES if re.match(pattern, key)), None)
-        if name is None:
-            raise DataError(f"{key}: is no weight of SuperGlue's authors; give their superglue_indoor.pth or superglue_outdoor.pth")
+        name = new_name(_NAMES, key, "is no weight of SuperGlue's authors; give their superglue_indoor.pth or superglue_outdoor.pth")
         value = value.squeeze(-1) if value.ndim == 3 else value
         if re.search(r"\.(query|key|value)\.", name):
             value = value.unflatten(0, (-1, SuperGlue.Config.num_heads)).transpose(0, 1).flatten(0, 1)

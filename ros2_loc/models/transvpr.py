@@ -5,7 +5,6 @@ Wang, Shen, Zuo, Zhou, Zheng, "TransVPR: Transformer-Based Place Recognition wit
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ros2_loc.errors import ConfigError, DataError
-from ros2_loc.models.pycls_resnet import MEAN, STD
-from ros2_loc.models.weights import load_strictly, tensors_of, told_of
+from ros2_loc.models.weights import load_strictly, new_name, tensors_of, told_of
 
 STRIDE_PX = 16
 # layers, from 0, whose tokens are pooled: low, middle, high (section 3.2), and the one that describes patches (section 3.3)
@@ -97,7 +95,7 @@ class TransVpr(nn.Module):
         return 4 * self.config.width
 
     def forward(self, images: Tensor) -> Described:
-        """(B, 3, H, W) as of `normalized`, sides multiples of 16 px."""
+        """(B, 3, H, W) as of `imagenet.normalized`, sides multiples of 16 px."""
         tokens = self.tokens(images)
         masks = self.masks(tokens)
         return Described(self.pooled(tokens, masks), tokens[:, PATCH_LEVEL, 1:], merged(masks))
@@ -173,12 +171,6 @@ def merged(masks: Tensor) -> Tensor:
     return _stretched(_stretched(masks).sum(dim=1))
 
 
-def normalized(images: Tensor) -> Tensor:
-    """(B, 3, H, W) RGB in 0..1 -> less ImageNet's mean, by its standard deviation."""
-    mean, std = (torch.tensor(values, device=images.device, dtype=images.dtype)[:, None, None] for values in (MEAN, STD))
-    return (images - mean) / std
-
-
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The authors' state_dict with the names of `TransVpr`.
 
@@ -187,9 +179,7 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     result = {}
     for key, value in state.items():
-        name = next((re.sub(pattern, new, key) for pattern, new in _NAMES if re.match(pattern, key)), None)
-        if name is None:
-            raise DataError(f"{key}: is no weight of TransVPR's authors; give a checkpoint of theirs with its pool")
+        name = new_name(_NAMES, key, "is no weight of TransVPR's authors; give a checkpoint of theirs with its pool")
         result[name] = value
     return result
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -47,6 +48,18 @@ NETWORKS = {
 }
 # where checkpoints of others keep their state_dict among other things
 WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net", "params", "state")
+
+
+def new_name(names: Sequence[tuple[str, str]], key: str, refusal: str) -> str:
+    """The name of a weight in this project: by the first of (pattern, replacement) that its authors' name begins with.
+
+    Raises:
+        DataError: none does; `refusal` says of whom the weight is not, and what to do.
+    """
+    name = next((re.sub(pattern, new, key) for pattern, new in names if re.match(pattern, key)), None)
+    if name is None:
+        raise DataError(f"{key}: {refusal}")
+    return name
 
 
 def save_model(path: str | Path, network: nn.Module, metadata: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ros2_loc.errors import DataError
-from ros2_loc.models import aliked, context_r2d2, cosplace, d2net, r2d2, superpoint, xfeat
+from ros2_loc.models import aliked, context_r2d2, cosplace, d2net, imagenet, r2d2, superpoint, xfeat
 from ros2_loc.perception.networks import open_network
 
 
@@ -66,15 +66,15 @@ def _multiple_of_r2d2(network: nn.Module) -> int:
 _MAPS_OF_R2D2 = ("features", "reliability", "repeatability")
 
 TABLE = {
-    "r2d2": Exportable(_r2d2, r2d2.normalized, _MAPS_OF_R2D2, _multiple_of_r2d2),
-    "context_r2d2": Exportable(_context_r2d2, r2d2.normalized, _MAPS_OF_R2D2, 32),
+    "r2d2": Exportable(_r2d2, imagenet.normalized, _MAPS_OF_R2D2, _multiple_of_r2d2),
+    "context_r2d2": Exportable(_context_r2d2, imagenet.normalized, _MAPS_OF_R2D2, 32),
     "superpoint": Exportable(
         lambda path: open_network(path, superpoint.SuperPoint, superpoint.load_published), _gray, ("logits", "descriptors"), 8
     ),
     "d2net": Exportable(lambda path: open_network(path, d2net.D2Net, d2net.load_published), d2net.normalized, ("features",), 8),
     "aliked": Exportable(aliked.load_published, _as_they_are, ("features", "scores"), aliked.MULTIPLE),
     "cosplace": Exportable(
-        lambda path: open_network(path, cosplace.CosPlace, cosplace.load_published), cosplace.normalized, ("descriptor",), 1
+        lambda path: open_network(path, cosplace.CosPlace, cosplace.load_published), imagenet.normalized, ("descriptor",), 1
     ),
     "xfeat": Exportable(xfeat.load_published, _as_they_are, ("descriptors", "logits", "reliability"), xfeat.MULTIPLE),
 }

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ros2_loc.errors import ConfigError
-from ros2_loc.models.r2d2 import DenseFeatures, normalized
+from ros2_loc.models.imagenet import normalized
+from ros2_loc.models.r2d2 import DenseFeatures
 from ros2_loc.training import feature_losses as losses
 from ros2_loc.training.feature_losses import PixelSampling
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ros2_loc.errors import ConfigError
-from ros2_loc.models.cosplace import CosPlace, normalized
+from ros2_loc.models.cosplace import CosPlace
+from ros2_loc.models.imagenet import normalized
 from ros2_loc.training.place_losses import LargeMarginClassifier
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ros2_loc.errors import ConfigError, DataError
-from ros2_loc.models.cosplace import normalized
+from ros2_loc.models.imagenet import normalized
 from ros2_loc.training.place_batches import resized
 from ros2_loc.training.place_images import PlaceImages, PlaceQueries
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ros2_loc.config import to_dict
 from ros2_loc.errors import ConfigError, DataError
-from ros2_loc.models.cosplace import CosPlace, normalized, renamed
+from ros2_loc.models.cosplace import CosPlace, renamed
+from ros2_loc.models.imagenet import normalized
 from ros2_loc.models.weights import load_strictly, save_model, tensors_of, told_of
 from ros2_loc.training.loop import TrainingLoop
 from ros2_loc.training.place_batches import PlaceBatches

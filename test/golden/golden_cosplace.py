@@ -10,7 +10,7 @@ import torch
 from golden_recipe import Comparison, blocks_image, compare, read_json, state_dict, stored_form
 from torch import Tensor
 
-from ros2_loc.models import cosplace
+from ros2_loc.models import cosplace, imagenet
 from ros2_loc.models.cosplace import CosPlace
 from ros2_loc.models.weights import load_strictly
 
@@ -47,5 +47,5 @@ def outputs(network: CosPlace, seed: int) -> dict[str, Tensor]:
     """The golden arrays, whole."""
     rng = np.random.RandomState(seed)
     images = torch.from_numpy(np.stack([blocks_image(rng, 3, 96, 128) for _ in range(2)]))
-    features = network.features(cosplace.normalized(images))
-    return {"features": features, "gem": network.pooled(features), "descriptor": network(cosplace.normalized(images))}
+    features = network.features(imagenet.normalized(images))
+    return {"features": features, "gem": network.pooled(features), "descriptor": network(imagenet.normalized(images))}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ros2_loc.models import cvnet
 from ros2_loc.models.cvnet import CvNet
-from ros2_loc.models.pycls_resnet import MEAN, STD
+from ros2_loc.models.imagenet import MEAN, STD
 from ros2_loc.models.weights import load_strictly
 
 DIMENSION = 512

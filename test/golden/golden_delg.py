@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ros2_loc.models import delg
 from ros2_loc.models.delg import Delg, LocalMaps
-from ros2_loc.models.pycls_resnet import MEAN, STD
+from ros2_loc.models.imagenet import MEAN, STD
 from ros2_loc.models.weights import load_strictly
 
 LEVELS = ((0.7071, (112, 144)), (1.0, (160, 208)))

@@ -12,7 +12,7 @@ from golden_recipe import Comparison, blocks_image, compare, read_json, state_di
 from torch import Tensor
 
 from ros2_loc.models.hrnet import HRNet, config_of, renamed
-from ros2_loc.models.r2d2 import normalized
+from ros2_loc.models.imagenet import normalized
 from ros2_loc.models.weights import load_strictly
 
 

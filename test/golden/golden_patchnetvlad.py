@@ -12,7 +12,7 @@ from golden_recipe import TIE, Comparison, blocks_image, compare, compare_count,
 from numpy.typing import NDArray
 
 from ros2_loc.core.types import PlaceEvidence
-from ros2_loc.models import patch_netvlad
+from ros2_loc.models import imagenet, patch_netvlad
 from ros2_loc.models.patch_netvlad import NetVlad, PatchNetVlad
 from ros2_loc.models.weights import load_strictly
 from ros2_loc.retrieval.mutual_nearest import Pairs
@@ -66,7 +66,7 @@ def described(network: NetVlad, seed: int) -> tuple[dict[str, NDArray[Any]], Pla
     rng = np.random.RandomState(seed)
     image = blocks_image(rng, 3, HEIGHT, WIDTH, 16)
     moved = np.roll(image, (16, 32), (1, 2)) + 0.05 * rng.standard_normal(image.shape)
-    images = patch_netvlad.normalized(torch.from_numpy(np.stack([image, moved]).astype(np.float32)))
+    images = imagenet.normalized(torch.from_numpy(np.stack([image, moved]).astype(np.float32)))
     patches = PatchNetVlad(network, SIZES)
     vectors, of_sizes = patches(images)
     features = network.features(images[:1])

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ros2_loc.models.r2d2 import R2D2, config_of, load_published, normalized, renamed
+from ros2_loc.models.imagenet import normalized
+from ros2_loc.models.r2d2 import R2D2, config_of, load_published, renamed
 from ros2_loc.models.r2d2_detection import OfficialKeypoints, Pyramid, official_keypoints
 from ros2_loc.models.weights import load_strictly
 

@@ -12,7 +12,7 @@ from golden_recipe import TIE, Comparison, blocks_image, compare, compare_count,
 from numpy.typing import NDArray
 
 from ros2_loc.core.types import PlaceEvidence
-from ros2_loc.models import transvpr
+from ros2_loc.models import imagenet, transvpr
 from ros2_loc.models.transvpr import PATCH_LEVEL, TransVpr
 from ros2_loc.models.weights import load_strictly
 from ros2_loc.retrieval.rerankers.patch_scores import Patches, grid
@@ -66,7 +66,7 @@ def images(seed: int) -> torch.Tensor:
     first = blocks_image(rng, 3, HEIGHT, WIDTH, 16)
     second = np.roll(first, (16, 32), (1, 2)) + 0.05 * rng.standard_normal(first.shape)
     third = blocks_image(rng, 3, HEIGHT, WIDTH, 16)
-    return transvpr.normalized(torch.from_numpy(np.stack([first, second, third]).astype(np.float32)))
+    return imagenet.normalized(torch.from_numpy(np.stack([first, second, third]).astype(np.float32)))
 
 
 def cells() -> NDArray[np.int16]:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.folding import folded
-from ros2_loc.models.r2d2 import R2D2, DenseFeatures, ForKeypoints, Heads, config_of, load_published, normalized, renamed
+from ros2_loc.models.imagenet import normalized
+from ros2_loc.models.r2d2 import R2D2, DenseFeatures, ForKeypoints, Heads, config_of, load_published, renamed
 from ros2_loc.models.r2d2_detection import Pyramid, local_maxima, official_keypoints, peaks, sampled
 from ros2_loc.models.weights import load_model, save_model
 

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ros2_loc.models import imagenet
+
 BACKBONES = ("small", "vgg16", "resnet50", "swin", "vit")
 # vgg16.features[:24] of torchvision: output channels of its convolutions, M a pooling
 _VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M")
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Backbone(nn.Module):
@@ -161,8 +162,8 @@ class Published(Backbone):
             nn.Conv2d(trunk.channels, between, 3, padding=1), nn.ReLU(), nn.Conv2d(between, channels_out, 3, padding=1)
         )
         self.first_centre_px = trunk.first_centre_px
-        self.register_buffer("_mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("_std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+        self.register_buffer("_mean", torch.tensor(imagenet.MEAN)[:, None, None], persistent=False)
+        self.register_buffer("_std", torch.tensor(imagenet.STD)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in 0..1 -> (B, channels_out, H / 16, W / 16)."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ros2_loc.errors import ConfigError
-from ros2_loc.models.cosplace import MIN_EDGE_PX, CosPlace, load_published, normalized
+from ros2_loc.models.cosplace import MIN_EDGE_PX, CosPlace, load_published
+from ros2_loc.models.imagenet import normalized
 from ros2_loc.perception.backends import BackendConfig
 from ros2_loc.perception.dense_network import in_place_of
 from ros2_loc.perception.encoders.whole_image import ImageConfig, WholeImage

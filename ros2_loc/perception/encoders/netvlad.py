@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ros2_loc.errors import ConfigError
-from ros2_loc.models.patch_netvlad import NetVlad, load_published, normalized, truncated
+from ros2_loc.models.imagenet import normalized
+from ros2_loc.models.patch_netvlad import NetVlad, load_published, truncated
 from ros2_loc.perception.encoders.whole_image import ImageConfig, WholeImage
 from ros2_loc.perception.networks import open_network
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ros2_loc.models.transvpr import STRIDE_PX, TransVpr, load_published, normalized
+from ros2_loc.models.imagenet import normalized
+from ros2_loc.models.transvpr import STRIDE_PX, TransVpr, load_published
 from ros2_loc.perception.encoders.whole_image import ImageConfig, WholeImage
 from ros2_loc.perception.networks import open_network
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from ros2_loc.core.types import Frame, GlobalDescriptor, LocalFeatures
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.folding import folded
-from ros2_loc.models.pycls_resnet import MEAN
+from ros2_loc.models.imagenet import MEAN
 from ros2_loc.perception.extractors.scaling import Prepared, groups, prepare
 from ros2_loc.perception.image_scales import SCALES
 from ros2_loc.perception.networks import Network, device_of

@@ -14,7 +14,8 @@ from torch.nn import functional
 from ros2_loc.core.types import Frame, LocalFeatures
 from ros2_loc.errors import ConfigError
 from ros2_loc.models import r2d2
-from ros2_loc.models.r2d2 import R2D2, DenseFeatures, ForKeypoints, normalized
+from ros2_loc.models.imagenet import normalized
+from ros2_loc.models.r2d2 import R2D2, DenseFeatures, ForKeypoints
 from ros2_loc.models.r2d2_detection import Pyramid, local_maxima, peaks, sampled
 from ros2_loc.models.weight_files import locate
 from ros2_loc.models.weights import load_model, name_of

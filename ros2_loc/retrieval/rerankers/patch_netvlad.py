@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ros2_loc.core.types import Candidate, FloatArray, Frame, LocalFeatures, PlaceEvidence, PlaceMatches, PlaceScores
 from ros2_loc.errors import ConfigError
-from ros2_loc.models.patch_netvlad import NetVlad, PatchNetVlad, load_published, normalized, truncated
+from ros2_loc.models.imagenet import normalized
+from ros2_loc.models.patch_netvlad import NetVlad, PatchNetVlad, load_published, truncated
 from ros2_loc.perception.fixed_size import at_size, usable_shares
 from ros2_loc.perception.networks import device_of, open_network
 from ros2_loc.retrieval.mutual_nearest import Pairs, mutual_pairs

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ros2_loc.core.types import Candidate, FloatArray, Frame, LocalFeatures, PlaceEvidence, PlaceMatches, PlaceScores
 from ros2_loc.errors import ConfigError
-from ros2_loc.models.transvpr import TransVpr, load_published, normalized
+from ros2_loc.models.imagenet import normalized
+from ros2_loc.models.transvpr import TransVpr, load_published
 from ros2_loc.perception.fixed_size import at_size, usable_shares
 from ros2_loc.perception.networks import device_of, open_network
 from ros2_loc.retrieval.mutual_nearest import mutual_pairs

@@ -21,7 +21,8 @@ from ros2_loc.core.types import Frame
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.context_r2d2 import ContextR2D2
 from ros2_loc.models.hrnet import HRNet
-from ros2_loc.models.r2d2 import MEAN, R2D2, STD, DenseFeatures
+from ros2_loc.models.imagenet import MEAN, STD
+from ros2_loc.models.r2d2 import R2D2, DenseFeatures
 from ros2_loc.models.weights import save_model
 from ros2_loc.perception.extractors.context_r2d2 import ContextR2d2
 from ros2_loc.perception.extractors.r2d2 import R2d2
