@@ -116,11 +116,18 @@ class Reranker(Protocol):
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds objects in the image, best first."""
+    """Finds objects in the image, best first: boxes within the image, `labels` those that it knows.
+
+    `detect_many` is `detect` of several, in one batch where images share a size; it likes to get `batch_size` of them at once.
+    """
 
     name: str
+    labels: tuple[str, ...]
+    batch_size: int
 
     def detect(self, frame: Frame) -> list[Detection]: ...
+
+    def detect_many(self, frames: Sequence[Frame]) -> list[list[Detection]]: ...
 
 
 @runtime_checkable

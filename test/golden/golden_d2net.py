@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ros2_loc.models.d2net import D2Net, D2Points, detect_and_describe, detected, normalized, renamed
-from ros2_loc.models.pycls_resnet import MEAN, STD
+from ros2_loc.models.imagenet import MEAN, STD
 from ros2_loc.models.weights import load_strictly
 
 SCALES = {"ss": (1.0,), "ms": (0.5, 1.0, 2.0)}
