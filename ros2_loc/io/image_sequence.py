@@ -15,6 +15,8 @@ from ros2_loc.core.types import Frame
 from ros2_loc.errors import DataError
 from ros2_loc.io.images import RGB
 
+BoolArray = NDArray[np.bool_]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageSequence:
@@ -29,6 +31,7 @@ class ImageSequence:
         odom_from_base: N poses of odometry, each None where there is none.
         fixes: positions by satellite, with stamps of their own; often none.
         load: reads image i as (H, W, 3) uint8 RGB; may be called from several threads.
+        load_mask: reads the mask of image i, (H, W) bool, True where keypoints may be used; None where there are no masks.
 
     Raises:
         DataError: no images, lengths that differ, names that are not unique, stamps that do not increase.
@@ -42,6 +45,7 @@ class ImageSequence:
     odom_from_base: tuple[Pose | None, ...]
     fixes: tuple[GeoFix, ...]
     load: Callable[[int], RGB]
+    load_mask: Callable[[int], BoolArray] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stamps_ns", np.array(self.stamps_ns, dtype=np.int64))
@@ -78,7 +82,8 @@ class ImageSequence:
 
     def frame(self, i: int) -> Frame:
         """Image i as the record that perception works on; raises as `image`."""
-        return Frame(int(self.stamps_ns[i]), self.image(i), self.camera, self.base_from_camera, self.odom_from_base[i])
+        mask = None if self.load_mask is None else self.load_mask(range(len(self))[i])
+        return Frame(int(self.stamps_ns[i]), self.image(i), self.camera, self.base_from_camera, self.odom_from_base[i], mask)
 
     def subset(self, indices: Sequence[int] | NDArray[np.integer]) -> ImageSequence:
         """The images at these indices, which must increase; fixes stay whole.
@@ -87,7 +92,7 @@ class ImageSequence:
             DataError: no indices, or not in order.
         """
         kept = [range(len(self))[int(i)] for i in indices]
-        load = self.load  # of this sequence: the subset's own counts other images
+        load, load_mask = self.load, self.load_mask  # of this sequence: the subset's own count other images
         return ImageSequence(
             names=tuple(self.names[i] for i in kept),
             stamps_ns=self.stamps_ns[kept],
@@ -97,4 +102,5 @@ class ImageSequence:
             odom_from_base=tuple(self.odom_from_base[i] for i in kept),
             fixes=self.fixes,
             load=lambda i: load(kept[i]),
+            load_mask=None if load_mask is None else lambda i: load_mask(kept[i]),
         )
