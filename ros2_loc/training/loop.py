@@ -55,10 +55,12 @@ class TrainingLoop:
 
         epochs: int = 20
         steps_per_epoch: int = 250
-        optimizer: Literal["adam", "adamw"] = "adamw"
+        optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
         learning_rate: float = 1e-4
+        momentum: float = 0.9  # of sgd
         weight_decay: float = 0.0  # of matrices and kernels
-        schedule: Literal["constant", "cosine"] = "cosine"
+        schedule: Literal["constant", "cosine", "steps"] = "cosine"
+        milestones: tuple[float, ...] = ()  # of the schedule of steps: shares of the training after each of which the rate is a tenth
         warmup_steps: int = 0
         final_share: float = 0.02  # of the learning rate, at the end of a cosine
         clip_norm: float = 0.0  # 0: gradients as they are
@@ -70,10 +72,15 @@ class TrainingLoop:
         seed: int = 0
 
         def __post_init__(self) -> None:
+            object.__setattr__(self, "milestones", tuple(self.milestones))
             if min(self.epochs, self.steps_per_epoch, self.validate_every) < 1 or min(self.workers, self.warmup_steps) < 0:
                 raise ConfigError(f"{self}: epochs, steps_per_epoch, validate_every must be at least 1, workers and warmup_steps 0")
             if not (self.learning_rate > 0 and self.clip_norm >= 0 and self.weight_decay >= 0):
                 raise ConfigError(f"{self}: learning_rate must be positive, clip_norm and weight_decay not negative")
+            if not 0 <= self.momentum < 1 or not all(0 < share < 1 for share in self.milestones):
+                raise ConfigError(f"{self}: momentum is from 0 to below 1, milestones are shares between 0 and 1")
+            if bool(self.milestones) != (self.schedule == "steps"):
+                raise ConfigError(f"schedule {self.schedule}, milestones {self.milestones}: a schedule of steps has milestones, no other does")
 
     def __init__(
         self,
@@ -244,11 +251,13 @@ class TrainingLoop:
 
 
 def learning_rate(config: TrainingLoop.Config, step: int, total_steps: int) -> float:
-    """The learning rate of a step: linear warm-up, then constant, or half a cosine down to `final_share` of it."""
+    """The learning rate of a step: linear warm-up, then constant, half a cosine down to `final_share` of it, or a tenth at milestones."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     if config.schedule == "constant":
         return config.learning_rate
+    if config.schedule == "steps":
+        return config.learning_rate * 0.1 ** sum(step >= share * total_steps for share in config.milestones)
     way = (step - config.warmup_steps) / max(total_steps - config.warmup_steps, 1)
     return config.learning_rate * (config.final_share + (1.0 - config.final_share) * 0.5 * (1.0 + math.cos(math.pi * way)))
 
@@ -264,6 +273,8 @@ def _optimizer(config: TrainingLoop.Config, objective: nn.Module) -> torch.optim
     for rate, parameters in trained.items():
         groups.append({"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay, "rate": rate})
         groups.append({"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "rate": rate})
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.learning_rate)
 
