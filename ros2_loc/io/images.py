@@ -86,6 +86,24 @@ def decode_image(data: bytes | NDArray[np.uint8], where: str) -> RGB:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(width, height) px of an image file, by its head where that tells.
+
+    Raises:
+        DataError: as `read_image`, as far as the head was looked at.
+    """
+    encoded = np.frombuffer(read_bytes(path, "image"), np.uint8)
+    head = encoded[:4].tobytes()
+    try:
+        image = next((reader(io.BytesIO(encoded.data)) for magic, reader in _HEADERS.items() if head.startswith(magic)), None)
+    except (OSError, SyntaxError, ValueError):
+        image = None
+    if image is not None:
+        return int(image.size[0]), int(image.size[1])
+    height, width = decode_image(encoded, str(path)).shape[:2]
+    return width, height
+
+
 def eight_bits(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """8 of the bits that an image uses, the upper ones.
 
