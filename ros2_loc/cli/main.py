@@ -22,6 +22,7 @@ VERBS = {
     "tiles": "build, show and check satellite tiles",
     "places": "synthesize, collect and relabel sets of places for retrieval",
     "localize": "localize a recording offline, without ROS",
+    "detect": "find cars, people and others in images: pictures, COCO results",
     "run": "start the nodes, as localize.launch.py does",
     "play": "play a rosbag2 onto its topics",
     "train": "train networks by a recipe: checkpoints, resume, several GPUs",
