@@ -35,6 +35,7 @@ NETWORKS = {
     "safa": "ros2_loc.models.safa:Safa",
     "r2d2": "ros2_loc.models.r2d2:R2D2",
     "context_r2d2": "ros2_loc.models.context_r2d2:ContextR2D2",
+    "centernet": "ros2_loc.models.centernet.network:CenterNet",
     "cosplace": "ros2_loc.models.cosplace:CosPlace",
     "d2net": "ros2_loc.models.d2net:D2Net",
     "delg": "ros2_loc.models.delg:Delg",
