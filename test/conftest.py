@@ -84,6 +84,16 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
     return cache(lambda name: random_networks.write(name, folder))
 
 
+@pytest.fixture
+def painted_movers(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a detector for tests, which finds what `painted_movers.paint` paints."""
+    from ros2_loc import registry
+
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "localization"))
+    monkeypatch.setitem(registry.TABLE["detector"], "painted", registry.Component("painted_movers:PaintedMovers", "for tests"))
+    return "painted"
+
+
 @pytest.fixture(scope="session")
 def town_sequence() -> ImageSequence:
     """20 images, 320 x 200 px, about 1.5 m apart, along a street of a small synthetic town, with their true poses."""

@@ -71,6 +71,8 @@ def check_map(folder: Path, pipeline: PipelineConfig, min_points: int = 100) -> 
         findings.append(good("pipeline", f"its features are those of the map ({pipeline.extractor['name']}, {pipeline.encoder['name']})"))
     except Ros2LocError as error:
         findings.append(bad("pipeline", str(error)))
+    if differs := sparse_map.masked_otherwise(pipeline.detector):
+        findings.append(note("masks", differs, "best is one detector for both: build the map with the pipeline, or name it there"))
     return [*findings, *_weak_places(sparse_map, min_points), *_scale(sparse_map)]
 
 

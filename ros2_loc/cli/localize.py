@@ -48,9 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.truth and not sequence.has_poses:
         raise DataError(f"{arguments.source}: has no poses for --truth; give --poses FILE, or leave --truth out")
     print(f"{arguments.source}: {len(sequence)} images, in {arguments.map}: {len(sparse_map.places)} places", flush=True)
+    if differs := sparse_map.masked_otherwise(pipeline.detector):
+        print(f"note: {differs}", flush=True)
     outcome = _localize(arguments, sequence, sparse_map, localizer, pipeline)
     print(metrics_table(outcome.evaluation.metrics))
     print(f"tracked {outcome.tracked} of {len(sequence)} images with a prior; at the end {outcome.state}")
+    if pipeline.detector:
+        print(f"{pipeline.detector['name']} saw {outcome.seen}")
     _write(arguments, outcome, sequence, sparse_map, pipeline)
     return 0
 
@@ -58,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
 class _Outcome:
     """What came of all images."""
 
-    def __init__(self, evaluation: Any, fused: list[Any], tracked: int, state: str) -> None:
-        self.evaluation, self.fused, self.tracked, self.state = evaluation, fused, tracked, state
+    def __init__(self, evaluation: Any, fused: list[Any], tracked: int, state: str, seen: str) -> None:
+        self.evaluation, self.fused, self.tracked, self.state, self.seen = evaluation, fused, tracked, state, seen
 
 
 def _localize(arguments: argparse.Namespace, sequence: Any, sparse_map: Any, localizer: Any, pipeline: Any) -> _Outcome:
@@ -74,7 +78,7 @@ def _localize(arguments: argparse.Namespace, sequence: Any, sparse_map: Any, loc
     from ros2_loc.localization.offline import localize_offline
 
     names = [place.name for place in sparse_map.places]
-    frames, fused, tracked, state = [], [], 0, ""
+    frames, fused, found, tracked, state = [], [], [], 0, ""
     with ExitStack() as stack:
         log = stack.enter_context(_RerunWriter(arguments.rerun, sequence, sparse_map)) if arguments.rerun else None
         steps = localize_offline(sequence, localizer, PoseFusion(pipeline.fusion), arguments.prior)
@@ -83,12 +87,24 @@ def _localize(arguments: argparse.Namespace, sequence: Any, sparse_map: Any, loc
             truth = sequence.map_from_base[i] if arguments.truth else None
             frames.append(frame_result(sequence.names[i], int(sequence.stamps_ns[i]), truth, step.localization, names))
             fused += [step.fused] if step.fused is not None else []
+            found.append((step.localization.detections, step.localization.masked_share))
             tracked, state = tracked + step.tracked, step.state.name
             if log:
                 log.add(step, truth)
     places_m = np.array([place.map_from_base.translation for place in sparse_map.places])
     settings = {**describe(sparse_map), "map": str(arguments.map), "prior": arguments.prior}
-    return _Outcome(Evaluation(str(arguments.source), tuple(frames), places_m, settings), fused, tracked, state)
+    return _Outcome(Evaluation(str(arguments.source), tuple(frames), places_m, settings), fused, tracked, state, _in_words(found))
+
+
+def _in_words(found: list[tuple[Any, float]]) -> str:
+    """What was detected in the images, and how much of them was masked for it."""
+    from collections import Counter
+    from statistics import median
+
+    counts = Counter(detection.label for detections, _ in found for detection in detections)
+    objects = ", ".join(f"{count} x {label}" for label, count in counts.most_common()) or "nothing"
+    shares = [100 * share for _, share in found]
+    return f"{objects} in {len(found)} images; masked are {median(shares):.1f} % of an image (median; at most {max(shares):.1f} %)"
 
 
 def _write(arguments: argparse.Namespace, outcome: _Outcome, sequence: Any, sparse_map: Any, pipeline: Any) -> None:

@@ -107,6 +107,7 @@ def _print_info(sparse_map: Any, took_s: float | None) -> None:
         ("camera", f"{sparse_map.camera.model} {sparse_map.camera.width}x{sparse_map.camera.height}"),
         ("index of places", _index(summary)),
         ("made by", _made_by(sparse_map.provenance)),
+        *([("masked", _masked(sparse_map.provenance))] if sparse_map.provenance.get("detector") else []),
         ("stages", ", ".join(f"{name} {value:.1f} s" for name, value in stages.items())),
     ]
     print(table(rows + ([("time", seconds(took_s))] if took_s is not None else [])))
@@ -147,6 +148,13 @@ def _made_by(provenance: dict[str, Any]) -> str:
     features = f"{pipeline['extractor']['name']} + {pipeline['encoder']['name']}"
     method = f"ros2_loc {provenance.get('ros2_loc', '?')}, method {provenance.get('method', '?')}"
     return f"{method}, {features}, from {provenance.get('source') or 'unknown'}"
+
+
+def _masked(provenance: dict[str, Any]) -> str:
+    detector = provenance["detector"]
+    weights = f" with {detector['weights']} ({detector['sha256'][:12]}...)" if detector.get("sha256") else ""
+    share = 100 * provenance["summary"].get("masked_share", 0.0)
+    return f"{share:.1f} % of the images, by {detector['name']}{weights}: {', '.join(detector['labels'])}"
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from ros2_loc.localization.pipeline import PipelineConfig
 from ros2_loc.mapping import calibration
 from ros2_loc.mapping.build import Draft, MapBuilder, fingerprint, set_error_model
 from ros2_loc.mapping.sparse_map import ErrorModel, SparseMap
+from ros2_loc.perception.scene_context import SceneContext
 
 Method = Literal["known", "incremental", "global"]
 
@@ -60,20 +61,23 @@ def build_map(
     work = out.parent / f".{out.name}.building"
     names = {kind: getattr(pipeline, kind) for kind in ("extractor", "encoder", "matcher")}
     parts = {kind: registry.create(kind, section) for kind, section in names.items()}
-    builder = MapBuilder(sequence, work, config=pipeline.mapping, show_progress=show_progress, **parts)
+    context = SceneContext.open(pipeline.detector, pipeline.context)
+    builder = MapBuilder(sequence, work, config=pipeline.mapping, show_progress=show_progress, context=context, **parts)
+    masked_by = {} if context is None else {"detector": context.provenance}
     settings = {"extractor": names["extractor"], "matcher": names["matcher"], "mapping": to_dict(pipeline.mapping)}
-    features = builder.features(fingerprint(sequence, settings))
+    features = builder.features(fingerprint(sequence, {**settings, **masked_by, "context": to_dict(pipeline.context)}))
     state, vectors = builder.encoder_state()
     if pipeline.reranker and (reranker := registry.create("reranker", pipeline.reranker)).needs_image:
         builder.evidence(reranker, pipeline.reranker)
     draft = builder.posed_structure() if poses == "known" else builder.unposed_structure(vectors, poses)
-    provenance = {"ros2_loc": __version__, "source": source, "method": poses, "pipeline": to_dict(pipeline)}
+    provenance = {"ros2_loc": __version__, "source": source, "method": poses, "pipeline": to_dict(pipeline), **masked_by}
 
     assumed = calibration.unmeasured(pipeline.mapping.adjustment.prior_sigma_m, pipeline.mapping.adjustment.prior_sigma_deg)
     draft_folder = work / "map"
     builder.write(draft_folder, draft, state, vectors, assumed, provenance)
     if poses == "known":
-        model = measure_error_model(SparseMap.load(draft_folder, verify=False), draft, sequence, features, pipeline, assumed, show_progress)
+        drafted = SparseMap.load(draft_folder, verify=False)
+        model = measure_error_model(drafted, draft, builder.sequence, features, pipeline, assumed, show_progress)
         set_error_model(draft_folder, model)
     _put_in_place(draft_folder, out, work)
     return SparseMap.load(out, verify=False)
@@ -88,7 +92,8 @@ def measure_error_model(
     assumed: ErrorModel,
     show_progress: bool,
 ) -> ErrorModel:
-    """Localize images of the map, each in the map without it and fit the error model."""
+    """Localize images of the map (with the masks that they were mapped with), each in the map without it, and fit the error model."""
+    pipeline = replace(pipeline, detector={})  # it has been asked
     raw = replace(sparse_map, error_model=ErrorModel(1.0, np.zeros((6, 6)), 0.0, 0))
     count = min(len(raw.places), pipeline.mapping.calibration_images)
     trials = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,24 @@ from scipy.spatial import cKDTree
 
 from ros2_loc import registry
 from ros2_loc.core.pose import Array, Pose, check_covariance, transport_to_right
-from ros2_loc.core.types import Candidate, Frame, LocalFeatures, Matches, PoseEstimate, Rejection, RejectionReason
+from ros2_loc.core.types import (
+    Candidate,
+    Detection,
+    FloatArray,
+    Frame,
+    LocalFeatures,
+    Matches,
+    PoseEstimate,
+    Rejection,
+    RejectionReason,
+)
 from ros2_loc.localization.pipeline import PipelineConfig
 from ros2_loc.localization.place_search import FoundPlaces, PlaceSearch
 from ros2_loc.localization.pose_solver import Correspondences, Failure, PoseSolver, Solution
 from ros2_loc.localization.stage_clock import StageClock
 from ros2_loc.localization.support import Support, beyond_chance, support_of
 from ros2_loc.mapping.sparse_map import SparseMap
+from ros2_loc.perception.scene_context import SceneContext
 
 SOURCE = "map"
 _EXTRAPOLATED = 2.0  # in the demo's town, poses three to nine times as far as the trials were erred by 2 to 9 sigmas
@@ -37,7 +48,9 @@ class Localization:
         inlier_pixels_px, inlier_points_m: (M, 2), (M, 3), empty when rejected.
         best_place: the place that most inliers come from.
         pairs_px: (L, 4) x, y in the query and x, y in the best place's image.
-        stage_s: seconds per stage: extract, encode, retrieve, rerank, match, guide, solve.
+        stage_s: seconds per stage: detect, extract, encode, retrieve, rerank, match, guide, solve.
+        detections: what the pipeline's detector saw, all of it, whether masked or not.
+        masked_share: of the image's pixels.
     """
 
     result: PoseEstimate | Rejection
@@ -49,6 +62,8 @@ class Localization:
     best_place: int | None = None
     pairs_px: Array = field(default_factory=lambda: np.zeros((0, 4)))
     stage_s: dict[str, float] = field(default_factory=dict)
+    detections: tuple[Detection, ...] = ()
+    masked_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +96,7 @@ class MapLocalizer:
         sparse_map.check_built_with(pipeline.extractor, pipeline.encoder)
         self._map = sparse_map
         self._config = pipeline.localizer
+        self._context = SceneContext.open(pipeline.detector, pipeline.context, device)
         self._extractor = registry.create("extractor", pipeline.extractor, device)
         self._matcher = registry.create("matcher", pipeline.matcher, device)
         self._search = PlaceSearch(sparse_map, pipeline, device)
@@ -94,12 +110,21 @@ class MapLocalizer:
         """Where was this image taken?
 
         Args:
-            frame: the image; `frame.odom_from_base` is not used here.
+            frame: the image; `frame.odom_from_base` is not used here. Its mask is joined with that of the pipeline's detector, if any.
             prior: where base_link is believed to be at the frame's stamp; only places near it are tried first, all others when that fails.
         """
         clock = StageClock()
+        if self._context is not None:
+            return self._localize_in_context(self._context, frame, prior, clock)
         features = clock.run("extract", lambda: self._extractor.extract(frame))
         return self.localize_features(frame, features, prior, clock=clock)
+
+    def _localize_in_context(self, context: SceneContext, frame: Frame, prior: PoseEstimate | None, clock: StageClock) -> Localization:
+        detections = clock.run("detect", lambda: context.detect(frame))
+        masked = context.masked(frame, detections)
+        features = clock.run("extract", lambda: context.weighted(self._extractor.extract(masked), detections))
+        found = self.localize_features(masked, features, prior, trust=context.factors(features, detections), clock=clock)
+        return replace(found, detections=tuple(detections), masked_share=_masked_share(masked))
 
     def localize_features(
         self,
@@ -108,26 +133,32 @@ class MapLocalizer:
         prior: PoseEstimate | None = None,
         *,
         without_place: int | None = None,
+        trust: FloatArray | None = None,
         clock: StageClock | None = None,
     ) -> Localization:
-        """`localize` for features that were extracted before; `without_place` hides one place (to test the map on its own images)."""
+        """`localize` for features that were extracted before.
+
+        Args:
+            without_place: hides one place (to test the map on its own images).
+            trust: (N,) how much each keypoint counts when RANSAC draws matches; the covariance knows nothing of it. None for all alike.
+        """
         clock = clock or StageClock()
         hidden = np.array([] if without_place is None else [without_place], dtype=np.int64)
         if len(features) < self._config.min_keypoints:
-            return self._reject(
-                frame, clock, RejectionReason.TOO_FEW_KEYPOINTS, f"{len(features)} keypoints: dark, blurred or covered?", features
-            )
+            hidden_share = _masked_share(frame)
+            why = f"{100 * hidden_share:.0f} % of the image is masked" if hidden_share else "dark, blurred or covered?"
+            return self._reject(frame, clock, RejectionReason.TOO_FEW_KEYPOINTS, f"{len(features)} keypoints: {why}", features)
         near = self._near(prior) if prior is not None else np.zeros(0, dtype=np.int64)
         near = near[~np.isin(near, hidden)]
         found: Localization | None = None
         if len(near):
-            found = self._locate(frame, features, FoundPlaces.believed(near.tolist()), clock, hidden)
+            found = self._locate(frame, features, FoundPlaces.believed(near.tolist()), clock, hidden, trust)
             if isinstance(found.result, PoseEstimate) or not self._config.search_all_when_lost:
                 return found
         places = self._search.search(frame, features, clock, prior, hidden)
         if not places.candidates:
             return self._reject(frame, clock, RejectionReason.NO_CANDIDATES, "the map has no place to compare with", features)
-        return self._locate(frame, features, places, clock, hidden)
+        return self._locate(frame, features, places, clock, hidden, trust)
 
     def _near(self, prior: PoseEstimate) -> NDArray[np.int64]:
         """Places within reach of the prior that look the same way, nearest first."""
@@ -141,9 +172,15 @@ class MapLocalizer:
         return order[: min(config.prior_places, usable)]
 
     def _locate(
-        self, frame: Frame, features: LocalFeatures, places: FoundPlaces, clock: StageClock, hidden: NDArray[np.int64]
+        self,
+        frame: Frame,
+        features: LocalFeatures,
+        places: FoundPlaces,
+        clock: StageClock,
+        hidden: NDArray[np.int64],
+        trust: FloatArray | None,
     ) -> Localization:
-        matched = clock.run("match", lambda: self._match(features, places.candidates))
+        matched = clock.run("match", lambda: self._match(features, places.candidates, trust))
         solution = clock.run("solve", lambda: self._solver.solve(frame.camera, self._correspondences(features, matched)))
         if isinstance(solution, Solution) and self._config.guided:
             start = solution.map_from_camera
@@ -157,7 +194,7 @@ class MapLocalizer:
             return self._reject(frame, clock, solution.reason, solution.detail, features, places, len(matched.query))
         return self._accept(frame, features, places, matched, solution, clock, hidden)
 
-    def _match(self, features: LocalFeatures, candidates: Sequence[Candidate]) -> _Matched:
+    def _match(self, features: LocalFeatures, candidates: Sequence[Candidate], trust: FloatArray | None) -> _Matched:
         """Each keypoint's best map point over all candidates, best matches first."""
         places = [self._map.places[c.source] for c in candidates]
         matches: list[Matches] = self._matcher.match_many(features, [p.features for p in places])
@@ -167,6 +204,8 @@ class MapLocalizer:
             np.concatenate([p.point_index[m.indices[:, 1]] for m, p in zip(matches, places, strict=True)]).astype(np.int64),
             np.concatenate([m.scores for m in matches]).astype(np.float64),
         )
+        if trust is not None:
+            together = replace(together, score=together.score * trust[together.query])
         return together.best_per_keypoint()
 
     def _guided(
@@ -305,6 +344,10 @@ class MapLocalizer:
     ) -> Localization:
         rejection = Rejection(frame.stamp_ns, reason, detail)
         return Localization(rejection, places, features.keypoints, num_matches, stage_s=clock.seconds)
+
+
+def _masked_share(frame: Frame) -> float:
+    return 0.0 if frame.mask is None else 1.0 - float(frame.mask.mean())
 
 
 def _measured_up_to_m(sparse_map: SparseMap, positions_m: Array) -> float:

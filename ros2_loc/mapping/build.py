@@ -19,12 +19,13 @@ from tqdm import tqdm
 from ros2_loc.config import to_dict
 from ros2_loc.core.interfaces import Encoder, Extractor, Matcher, Reranker
 from ros2_loc.core.pose import Pose, so3_log
-from ros2_loc.core.types import Frame, GlobalDescriptor, LocalFeatures
+from ros2_loc.core.types import Detection, Frame, GlobalDescriptor, LocalFeatures
 from ros2_loc.errors import DataError
 from ros2_loc.io.features import append_evidence, append_features, read_evidence, read_features, stored_names
 from ros2_loc.io.files import sha256
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.io.images import resize_image, write_image
+from ros2_loc.io.masks import append_mask, with_masks
 from ros2_loc.mapping import sfm
 from ros2_loc.mapping.adjustment import Adjusted, Linearized, Problem, adjust, linearize, reprojection_errors_px
 from ros2_loc.mapping.config import MappingConfig
@@ -32,6 +33,7 @@ from ros2_loc.mapping.georeference import Georeference, locate_posed_map, place_
 from ros2_loc.mapping.pairs import Pair, pose_pairs, retrieval_pairs, sequence_pairs
 from ros2_loc.mapping.sfm import Structure
 from ros2_loc.mapping.sparse_map import CHECKED_FILES, EVIDENCE_FILE, FORMAT_VERSION, ErrorModel, read_meta
+from ros2_loc.perception.scene_context import SceneContext
 from ros2_loc.retrieval.index import PlaceIndex
 
 T = TypeVar("T")
@@ -60,16 +62,20 @@ class MapBuilder:
         matcher: Matcher,
         config: MappingConfig,
         show_progress: bool,
+        context: SceneContext | None = None,
     ) -> None:
         self._sequence, self._work, self._config, self._show = sequence, work, config, show_progress
-        self._extractor, self._encoder, self._matcher = extractor, encoder, matcher
+        self._extractor, self._encoder, self._matcher, self._context = extractor, encoder, matcher, context
         self._seconds: dict[str, float] = {}
         self._features: list[LocalFeatures] = []
         self._evidence: Path | None = None
         self._described_by = ""
 
     def features(self, fingerprint: str) -> list[LocalFeatures]:
-        """Extract from every image; what the file holds already is kept when it was made from the same images with the same settings."""
+        """Extract from every image, with what can move masked where there is a detector.
+
+        What the file holds already is kept when it was made from the same images with the same settings.
+        """
         start = time.perf_counter()
         self._work.mkdir(parents=True, exist_ok=True)
         marker, path = self._work / "fingerprint", self._work / "features.h5"
@@ -77,28 +83,46 @@ class MapBuilder:
             for stale in self._work.glob("*.h5"):
                 stale.unlink()
             marker.write_text(fingerprint)
-        done = stored_names(path)
+        done = stored_names(path) if self._context is None else stored_names(path) & stored_names(self._masks_path)
         missing = [i for i, name in enumerate(self._sequence.names) if name not in done]
-        step = self._extractor.batch_size
+        step = max(self._extractor.batch_size, self._context.batch_size if self._context else 1)
         for start_row in self._progress(range(0, len(missing), step), "features"):
-            rows = missing[start_row : start_row + step]
-            for i, features in zip(rows, self._extract(rows), strict=True):
-                append_features(path, self._sequence.names[i], features)
+            self._extract(path, missing[start_row : start_row + step])
         self._features = read_features(path, self._sequence.names)
+        if self._context is not None:
+            self._sequence = with_masks(self._sequence, self._masks_path)
         if not any(map(len, self._features)):
             first, (width, height) = self._features[0], self._features[0].size
             what = f"{len(self._features)} images of {width}x{height}"
-            raise DataError(f"{first.extractor} finds no keypoint in {what}: are they black, blank or too small?")
+            raise DataError(f"{first.extractor} finds no keypoint in {what}: are they black, blank, too small or masked?")
         self._seconds["features"] = time.perf_counter() - start
         return self._features
 
-    def _extract(self, rows: Sequence[int]) -> list[LocalFeatures]:
-        """Features of these images; one whose features can't be used is named."""
+    @property
+    def sequence(self) -> ImageSequence:
+        """The images, after `features` with the masks that it made."""
+        return self._sequence
+
+    @property
+    def _masks_path(self) -> Path:
+        return self._work / "masks.h5"
+
+    def _extract(self, path: Path, rows: Sequence[int]) -> None:
+        """Store the features of these images, and their masks before; an image whose features can't be used is named."""
         frames = [self._sequence.frame(i) for i in rows]
+        found: list[list[Detection]] = [[] for _ in rows]
+        if self._context is not None:
+            found = self._context.detect_many(frames)
+            frames = [self._context.masked(frame, seen) for frame, seen in zip(frames, found, strict=True)]
+            for i, frame in zip(rows, frames, strict=True):
+                assert frame.mask is not None
+                append_mask(self._masks_path, self._sequence.names[i], frame.mask)
         try:
-            return self._extractor.extract_many(frames)
+            features = self._extractor.extract_many(frames)
         except DataError:
-            return [self._extract_alone(i, frame) for i, frame in zip(rows, frames, strict=True)]
+            features = [self._extract_alone(i, frame) for i, frame in zip(rows, frames, strict=True)]
+        for i, one, seen in zip(rows, features, found, strict=True):
+            append_features(path, self._sequence.names[i], self._context.weighted(one, seen) if self._context else one)
 
     def _extract_alone(self, row: int, frame: Frame) -> LocalFeatures:
         try:
@@ -252,11 +276,19 @@ class MapBuilder:
         index = PlaceIndex.build(vectors[structure.images], self._config.index, self._described_by, show_progress=self._show)
         index.save(folder / "index.faiss")
         np.savez(folder / "places.npz", **_arrays(sequence, draft, colors, encoder_state))
-        provenance = {**provenance, "summary": {**summary(model, draft), **_summary_of_index(index), "images_given": len(sequence)}}
+        made = {**summary(model, draft), **_summary_of_index(index), "images_given": len(sequence)}
+        provenance = {**provenance, "summary": {**made, **self._summary_of_masks()}}
         meta = _meta(sequence, draft, error_model, provenance)
         own = CHECKED_FILES if self._evidence is None else (*CHECKED_FILES, EVIDENCE_FILE)
         meta["sha256"] = {name: sha256(folder / name) for name in own}
         (folder / "map.yaml").write_text(yaml.safe_dump(meta, sort_keys=False))
+
+    def _summary_of_masks(self) -> dict[str, Any]:
+        """How much of the images was masked; nothing where no masks were made."""
+        load = self._sequence.load_mask
+        if load is None:
+            return {}
+        return {"masked_share": round(float(np.mean([1.0 - load(i).mean() for i in range(len(self._sequence))])), 4)}
 
     def _write_thumbnails(self, folder: Path, structure: Structure) -> NDArray[np.uint8]:
         """Small pictures of the places; returns the points' colours, read from the same images while they are in memory."""

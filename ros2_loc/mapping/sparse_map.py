@@ -24,6 +24,7 @@ from ros2_loc.errors import DataError
 from ros2_loc.io.features import read_evidence, read_features
 from ros2_loc.io.files import read_text, require_file, sha256
 from ros2_loc.io.images import read_image
+from ros2_loc.perception.scene_context import provenance_of
 from ros2_loc.retrieval.index import PlaceIndex
 
 FORMAT_VERSION = 3
@@ -188,6 +189,22 @@ class SparseMap:
                 "choose the same or build again"
             )
 
+    def masked_otherwise(self, detector: Mapping[str, Any]) -> str:
+        """In what the masks of a pipeline's section `detector` differ from those that this map was built with, "" where they do not.
+
+        That is allowed: keypoints are compared all the same. But a map without masks may hold points of cars that were parked there.
+        """
+        built, asked = self.provenance.get("detector") or {}, {}
+        if detector:
+            asked = {"name": str(detector.get("name")), **provenance_of(detector)}
+        if asked and not built:
+            return f"the map was built without a detector, the pipeline has {_in_words(asked)}: the map may hold points of parked cars"
+        if built and not asked:
+            return f"the map was built with detector {_in_words(built)}, the pipeline has none: what moves in its images is not masked"
+        if any(built.get(key) != asked[key] for key in asked):
+            return f"the map was built with detector {_in_words(built)}, the pipeline has {_in_words(asked)}"
+        return ""
+
     def evidence_for(self, reranker: Reranker, section: Mapping[str, Any]) -> Sequence[PlaceEvidence]:
         """What a re-ranker compares of each place: stored when the map was built, or made of the places' features.
 
@@ -233,6 +250,12 @@ class SparseMap:
 
     def _thumbnail_path(self, place: int) -> Path:
         return self.folder / "thumbnails" / f"{place:06d}.jpg"
+
+
+def _in_words(detector: Mapping[str, Any]) -> str:
+    """Name, and the weights with the beginning of their hash."""
+    weights = f" ({detector['weights']}, {detector['sha256'][:12]}...)" if detector.get("sha256") else ""
+    return f"{detector['name']}{weights}"
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class SceneContextConfig:
             descriptors see that far, and detections are not exact.
         shape: mask: the detection's mask where it has one, else its box; box: always the box.
         weights: label -> factor on the scores of keypoints on such objects, which are then not masked: above 0; above 1 prefers them.
-        max_keypoints: so many keypoints are kept, best first after the factors; 0 for all. To choose among more, let the extractor find more.
+        max_keypoints: so many keypoints are kept, best first after the factors; 0 for all. To choose among more, let the extractor find
+            more.
     """
 
     labels: tuple[str, ...] = ()
@@ -110,7 +111,8 @@ class SceneContext:
             raise ConfigError(f"context: {detector.name} does not know {strange[0]!r}; it knows {', '.join(known)}")
         masked = tuple(label for label in known if config.masks(label))
         if not masked and not config.weights:
-            raise ConfigError(f"context: nothing that {detector.name} knows can move ({', '.join(known)}): name what to mask in context.labels")
+            what = f"nothing that {detector.name} knows can move ({', '.join(known)})"
+            raise ConfigError(f"context: {what}: name what to mask in context.labels")
         self._config, self._detector = config, detector
         self.provenance: dict[str, Any] = {"name": detector.name, **(provenance or {}), "labels": list(masked)}
 
