@@ -5,5 +5,6 @@ Duan, Bai, Xie, Qi, Huang, Tian, "CenterNet: Keypoint Triplets for Object Detect
 
 from ros2_loc.models.centernet.decode import Keypoints, decode
 from ros2_loc.models.centernet.network import CenterNet, Heads, LastHeads, normalized
+from ros2_loc.models.centernet.official import load_published
 
-__all__ = ["CenterNet", "Heads", "Keypoints", "LastHeads", "decode", "normalized"]
+__all__ = ["CenterNet", "Heads", "Keypoints", "LastHeads", "decode", "load_published", "normalized"]

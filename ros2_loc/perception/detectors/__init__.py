@@ -1,0 +1,1 @@
+"""Detectors: where objects are in an image, and which."""
