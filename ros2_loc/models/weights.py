@@ -38,6 +38,7 @@ NETWORKS = {
     "centernet": "ros2_loc.models.centernet.network:CenterNet",
     "cosplace": "ros2_loc.models.cosplace:CosPlace",
     "d2net": "ros2_loc.models.d2net:D2Net",
+    "d2det": "ros2_loc.models.d2det.network:D2Det",
     "delg": "ros2_loc.models.delg:Delg",
     "cvnet": "ros2_loc.models.cvnet:CvNet",
     "rrt": "ros2_loc.models.rrt:Rrt",
