@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ros2_loc.errors import DataError
-from ros2_loc.io.labelled_images import DetectionDataset
 from ros2_loc.io.images import RGB
+from ros2_loc.io.labelled_images import DetectionDataset
 
 Boxes = NDArray[np.float32]
 
