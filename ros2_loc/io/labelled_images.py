@@ -180,25 +180,26 @@ class DetectionDataset:
         Names are compared without regard to case, blanks and underscores.
 
         Args:
-            labels: the new list, for instance a detector's.
+            labels: the new list, for instance a detector's; their numbers stay those of the files where the names do.
             same: name here -> name there, where they are written differently ("Pedestrian" -> "person").
 
         Raises:
-            ConfigError: `same` names what neither has, or no label is common to both: the line has both lists.
+            ConfigError: `same` begins with a label that is not here, or no label is common to both: the line has both lists.
         """
         wanted = {plain_label(name): k for k, name in enumerate(labels)}
         told = {plain_label(a): plain_label(b) for a, b in (same or {}).items()}
-        strange = [a for a in told if a not in map(plain_label, self.labels)] + [b for b in told.values() if b not in wanted]
-        both = f"{self.name} has {', '.join(self.labels)}; the detector {', '.join(labels)}"
-        if strange:
-            raise ConfigError(f"no label is called {strange[0]!r}: {both}")
+        strange = next((a for a in same or {} if plain_label(a) not in map(plain_label, self.labels)), None)
+        if strange is not None:
+            raise ConfigError(f"{self.name} has no label {strange!r}; it has {', '.join(self.labels)}")
         index = np.array([wanted.get(told.get(p, p), ANY_LABEL) for p in map(plain_label, self.labels)] + [ANY_LABEL], dtype=np.int64)
         if (index == ANY_LABEL).all():
-            raise ConfigError(f"no label in common: {both}; say which are the same, for instance --same Pedestrian=person")
+            raise ConfigError(f"no label in common: {self.name} has {', '.join(self.labels)}; asked for are {', '.join(labels)}")
         images = tuple(
             replace(i, labels=index[i.labels], ignored=i.ignored | (index[i.labels] == ANY_LABEL)) for i in self.images
         )
-        return replace(self, labels=tuple(labels), images=images, category_ids=())
+        own = dict(zip(map(plain_label, self.labels), self.category_ids, strict=True))
+        numbers = tuple(own.get(plain_label(name), 0) for name in labels)
+        return replace(self, labels=tuple(labels), images=images, category_ids=() if 0 in numbers else numbers)
 
     def as_one(self, label: str) -> DetectionDataset:
         """All labels taken for one, as UAVDT's three are for its `vehicle`."""
