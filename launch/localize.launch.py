@@ -33,7 +33,7 @@ def generate_launch_description():
 def declared(argument):
     """A launch argument with its default, which may depend on an earlier argument, and its choices."""
     if isinstance(argument.default, graph.IsSet):
-        return DeclareLaunchArgument(argument.name, default_value=is_set(argument.default.name), description=argument.description)
+        return DeclareLaunchArgument(argument.name, default_value=is_set(argument.default), description=argument.description)
     default = str(graph.node_config_folder({})) if argument.name == "node_config" else argument.default
     return DeclareLaunchArgument(argument.name, default_value=default, description=argument.description, choices=argument.choices or None)
 
@@ -61,8 +61,8 @@ def condition(node):
     """When the node is part of the graph as a process of its own."""
     if isinstance(node.when, graph.IsSet):
         if node.contained:
-            return IfCondition(is_set(node.when.name, unless=GRAPH.flag_of_container))
-        return IfCondition(is_set(node.when.name))
+            return IfCondition(is_set(node.when, unless=GRAPH.flag_of_container))
+        return IfCondition(is_set(node.when))
     if node.when is not None:
         return IfCondition(LaunchConfiguration(node.when.name))
     return UnlessCondition(LaunchConfiguration(GRAPH.flag_of_container)) if node.contained else None
@@ -81,12 +81,14 @@ def value(given):
     if isinstance(given, graph.CountOf):
         terms = [part for name in given.names for part in (" + ('''", LaunchConfiguration(name), "''' != '')")]
         return ParameterValue(PythonExpression(["0", *terms]), value_type=given.kind)
+    if isinstance(given, graph.IsSet):
+        return ParameterValue(is_set(given), value_type=bool)
     if not isinstance(given, graph.Ref):
         return given
     return ParameterValue(LaunchConfiguration(given.name), value_type=given.kind)
 
 
-def is_set(name, unless=None):
-    """'true' when the argument is not empty, else 'false'; with `unless`, only where that flag is false."""
+def is_set(what, unless=None):
+    """'true' (`then`) when the argument is not empty, else 'false' (`otherwise`); with `unless`, only where that flag is false."""
     also = ["'''", LaunchConfiguration(unless), "''' == 'true' or "] if unless else []
-    return PythonExpression(["'false' if ", *also, "'''", LaunchConfiguration(name), "''' == '' else 'true'"])
+    return PythonExpression([f"'{what.otherwise}' if ", *also, "'''", LaunchConfiguration(what.name), f"''' == '' else '{what.then}'"])

@@ -23,9 +23,11 @@ _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 
 @dataclass(frozen=True, slots=True)
 class IsSet:
-    """True when the argument of this name is not empty."""
+    """True when the argument of this name is not empty; as an argument's default `then` or `otherwise`."""
 
     name: str
+    then: str = "true"
+    otherwise: str = "false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class NodeSpec:
     Attributes:
         name: of the node; its settings are in `<node_config>/<name>.yaml` where `has_config`.
         executable, package: as `ros2 run` takes them.
-        parameters: name -> value, Ref or CountOf; they win over the file.
+        parameters: name -> value, Ref, IsSet or CountOf; they win over the file.
         remappings: topic as the node calls it -> argument that names it.
         arguments: of the executable itself.
         when: part of the graph if that argument is true or set; None: always.
@@ -119,6 +121,14 @@ LOCALIZE = Graph(
         Argument("tiles", "folder of satellite tiles made by `ros2-loc tiles build`; starts cross_view_localizer", ""),
         Argument("pipeline", "of map_localizer: fast, default, or a YAML file like those in config/pipelines", "fast"),
         Argument("cross_view_pipeline", "of cross_view_localizer: cross_view, or a YAML file like it", "cross_view"),
+        Argument("detector", "centernet, d2det or that of another package; starts object_detector, which finds what moves", ""),
+        Argument("detector_weights", "weights of the detector, a name or a file; none: those it has by default", ""),
+        Argument(
+            "context",
+            "what keeps map_localizer off what moves: its pipeline's detector, masks or boxes of a topic, nothing",
+            IsSet("detector", then="mask", otherwise="pipeline"),
+            ("pipeline", "mask", "detections", "none"),
+        ),
         Argument("bag", "a rosbag2 to play; none: the camera of a running robot", ""),
         Argument("rate", "how fast the bag is played: 1.0 as it was recorded", "1.0"),
         Argument("start_s", "where in the bag to start, s after its first message", "0.0"),
@@ -143,9 +153,27 @@ LOCALIZE = Graph(
     nodes=(
         NodeSpec("map_server", "map_server", parameters={"map": Ref("map"), "tiles": Ref("tiles"), **_SIM_TIME}),
         NodeSpec(
+            "object_detector",
+            "object_detector",
+            parameters={
+                "detector": Ref("detector"),
+                "weights": Ref("detector_weights"),
+                "image_transport": Ref("image_transport"),
+                **_SIM_TIME,
+            },
+            remappings={"image": Ref("image_topic")},
+            when=IsSet("detector"),
+        ),
+        NodeSpec(
             "map_localizer",
             "map_localizer",
-            parameters={"map": Ref("map"), "pipeline": Ref("pipeline"), "image_transport": Ref("image_transport"), **_SIM_TIME},
+            parameters={
+                "map": Ref("map"),
+                "pipeline": Ref("pipeline"),
+                "image_transport": Ref("image_transport"),
+                "context": Ref("context"),
+                **_SIM_TIME,
+            },
             remappings={
                 "camera/image_raw": Ref("image_topic"),
                 "camera/camera_info": Ref("camera_info_topic"),
@@ -197,7 +225,8 @@ LOCALIZE = Graph(
                 "duration_s": Ref("duration_s", float),
                 "loop": Ref("loop", bool),
                 "exit_at_end": Ref("exit_with_bag", bool),
-                "localizers": CountOf(("map", "tiles")),
+                "localizers": CountOf(("map", "tiles", "detector")),
+                "live_detections": IsSet("detector"),
             },
             when=IsSet("bag"),
             contained=False,
@@ -235,7 +264,7 @@ def fill(graph: Graph, given: Mapping[str, str]) -> dict[str, str]:
     for argument in graph.arguments:
         default = argument.default
         if isinstance(default, IsSet):
-            default = str(bool(values.get(default.name))).lower()
+            default = default.then if values.get(default.name) else default.otherwise
         value = given.get(argument.name, default)
         if value is None or (argument.default is None and not value):
             raise ConfigError(f"{argument.name}:=... is missing: {argument.description}")
@@ -273,6 +302,8 @@ def value_of(value: object, values: Mapping[str, str]) -> object:
     Raises:
         ConfigError: the argument is not of the type that the parameter takes.
     """
+    if isinstance(value, IsSet):
+        return bool(values[value.name])
     if isinstance(value, CountOf):
         return sum(bool(values[name]) for name in value.names)
     if not isinstance(value, Ref):

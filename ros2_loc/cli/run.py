@@ -76,7 +76,14 @@ def arguments_help(described) -> str:  # type: ignore[no-untyped-def]
     rows = []
     for argument in described.arguments:
         default = argument.default
-        shown = "(required)" if default is None else f"({default.name} given?)" if isinstance(default, graph.IsSet) else default or '""'
+        shown = "(required)" if default is None else _depends(default) if isinstance(default, graph.IsSet) else default or '""'
         choices = f" [{', '.join(argument.choices)}]" if argument.choices else ""
         rows.append((f"{argument.name}:=", str(shown), argument.description + choices))
     return table(rows, ("argument", "default", "meaning"))
+
+
+def _depends(default) -> str:  # type: ignore[no-untyped-def]
+    """A default that another argument decides."""
+    if (default.then, default.otherwise) == ("true", "false"):
+        return f"({default.name} given?)"
+    return f"{default.otherwise}; {default.then} with {default.name}"

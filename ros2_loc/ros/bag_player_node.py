@@ -24,6 +24,7 @@ from ros2_loc.ros.replay_topics import ReplayTopics, Selection
 
 # what a running system says itself, and must not hear a second time
 _EXCLUDED = ("/clock", "/rosout", "/parameter_events", "/diagnostics", "/initialpose", "/localization/*", "/map/*")
+_DETECTIONS = ("*/detections", "*/detections/*")
 _SETTLE_S = 0.5  # between the last localizer's subscription and the first message: other nodes come at about the same time
 
 
@@ -39,6 +40,7 @@ class BagPlayerParameters(BaseParameters):
     clock_hz: float = parameter(100.0, "/clock messages per recorded second; 0: no /clock", minimum=0.0, maximum=1000.0)
     topics: tuple[str, ...] = parameter(("",), "only these topics, patterns with * allowed; empty: all")
     exclude: tuple[str, ...] = parameter(_EXCLUDED, "never these topics, patterns with * allowed")
+    live_detections: bool = parameter(False, "object_detector runs: what a detector said when the bag was recorded is not played")
     exclude_transforms: tuple[str, ...] = parameter(("map->odom",), "transforms (parent->child) that are not played")
     start_paused: bool = parameter(False, "wait for the service ~/resume before the first message")
     wait_for_subscribers_s: float = parameter(0.0, "wait up to so long for subscribers of the images", minimum=0.0)
@@ -63,7 +65,8 @@ class BagPlayer(NodeBase):
         self._bag = BagReader(Path(self.params.bag).expanduser())
         self.own(self._bag.close)
         include = tuple(topic for topic in self.params.topics if topic)
-        self._topics = ReplayTopics(self, self._bag.connections, Selection(include, self.params.exclude), self.params.exclude_transforms)
+        exclude = (*self.params.exclude, *(_DETECTIONS if self.params.live_detections else ()))
+        self._topics = ReplayTopics(self, self._bag.connections, Selection(include, exclude), self.params.exclude_transforms)
         self.own(self._topics.close)
         self._ticker = self.publish(Clock, "/clock", CLOCK) if self.params.clock_hz else None
         self._tell_what_is_played()

@@ -17,6 +17,7 @@ from ros2_loc.ros.node_base import NodeBase, run
 
 NODES = {
     "map_server": "ros2_loc.ros.map_server_node:MapServer",
+    "object_detector": "ros2_loc.ros.object_detector_node:ObjectDetectorNode",
     "map_localizer": "ros2_loc.ros.map_localizer_node:MapLocalizerNode",
     "cross_view_localizer": "ros2_loc.ros.cross_view_localizer_node:CrossViewLocalizerNode",
     "pose_fusion": "ros2_loc.ros.pose_fusion_node:PoseFusionNode",

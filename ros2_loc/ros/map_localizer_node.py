@@ -15,9 +15,11 @@ from ros2_loc.core.types import Frame, PoseEstimate, Rejection, RejectionReason
 from ros2_loc.errors import ConfigError, Ros2LocError
 from ros2_loc.localization.fusion import FusionState
 from ros2_loc.localization.map_localizer import Localization, MapLocalizer
-from ros2_loc.localization.pipeline import load_pipeline
+from ros2_loc.localization.pipeline import PipelineConfig, load_pipeline
 from ros2_loc.mapping.sparse_map import SparseMap
 from ros2_loc.ros import conversions, qos
+from ros2_loc.ros.context_pairing import ContextInput, ReceivedImage
+from ros2_loc.ros.detection_messages import vision_messages
 from ros2_loc.ros.diagnostics import Level, RateMeter, Report
 from ros2_loc.ros.frame_statistics import FrameStatistics
 from ros2_loc.ros.frames import FrameBuilder
@@ -31,6 +33,7 @@ from ros2_loc.visualization.overlay import OverlayStatus, draw_overlay
 
 _JUMP_BACK_NS = 500_000_000  # images may come out of order by less
 _SILENT_S = 3.0
+CONTEXTS = ("pipeline", "mask", "detections", "none")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class MapLocalizerParameters(BaseParameters):
     image_reliability: str = parameter("reliable", "QoS of the image subscription", choices=qos.RELIABILITIES)
     rectified: bool = parameter(False, "the images are rectified: the camera is P of camera_info, not K and D")
     transform_patience_s: float = parameter(0.2, "how long the worker waits for the camera's transform, s", minimum=0.0, maximum=5.0)
+    context: str = parameter("pipeline", "what tells of movers: the pipeline's detector, a topic's masks or boxes; none", choices=CONTEXTS)
+    context_wait_ms: float = parameter(300.0, "a pose comes so much later at most for the sake of its mask, ms", minimum=0.0, maximum=5e3)
     thumbnails: bool = parameter(False, "put small pictures of the places into localization/places")
     prior: str = parameter("fusion", "look first near the fused pose, the own last pose, or everywhere", choices=("fusion", "own", "none"))
     prior_max_age_s: float = parameter(1.0, "a pose further from the image's stamp is no prior, s", minimum=0.0)
@@ -70,7 +75,7 @@ class MapLocalizerNode(NodeBase):
         self._messages = conversions.own_messages()
         started = time.perf_counter()
         self._map = SparseMap.load(p.map)
-        pipeline = load_pipeline(p.pipeline)
+        pipeline = self._in_context(load_pipeline(p.pipeline))
         self._localizer, self._uses_odometry = MapLocalizer(self._map, pipeline, p.device), pipeline.localizer.sequence
         self._thumbnails = Thumbnails(self._map)
         self._state_names = {getattr(self._messages.LocalizationStatus, state.name): state.value for state in FusionState}
@@ -83,6 +88,7 @@ class MapLocalizerNode(NodeBase):
         self._overlay_publisher = self.publish(Image, "localization/matches_image", qos.image_qos())
         self.diagnostics.add("input", self._diagnose_input)
         self.diagnostics.add("localization", self._statistics.report)
+        self.diagnostics.add("context", self._diagnose_context)
         self.get_logger().info(f"map {p.map}: {len(self._map.places)} places, loaded in {time.perf_counter() - started:.1f} s")
 
     def activate(self) -> None:
@@ -94,9 +100,30 @@ class MapLocalizerNode(NodeBase):
         self._transforms = TransformReader(self)
         self.own(self._transforms.close)
         self._frames = FrameBuilder(self._transforms, p.base_frame, rectified=p.rectified, patience_s=p.transform_patience_s)
-        self._worker: Worker[tuple[Any, float, int]] = Worker("localize", self._work, self.failed)
+        self._movers = self._context_input()
+        mailbox = self._movers.mailbox if self._movers else None
+        self._worker: Worker[ReceivedImage] = Worker("localize", self._work, self.failed, mailbox)
         self.own(self._stop_worker)
         self._subscribe(p)
+
+    def _in_context(self, pipeline: PipelineConfig) -> PipelineConfig:
+        """The pipeline, without its own detector where somebody else's counts."""
+        self._masking, self._movers = pipeline.context, None
+        if self.params.context == "detections":
+            self._detection_array = vision_messages().Detection2DArray
+        return pipeline if self.params.context == "pipeline" else replace(pipeline, detector={})
+
+    def _context_input(self) -> ContextInput | None:
+        """Subscribe to what tells of movers; None where the pipeline does it, or nothing."""
+        p: MapLocalizerParameters = self.params
+        if p.context not in ("mask", "detections"):
+            return None
+        heard = ContextInput(p.context, self._masking, p.context_wait_ms * 1e-3)  # type: ignore[arg-type]
+        if p.context == "mask":
+            self.subscribe(Image, "detections/mask", heard.received, qos.image_qos(depth=5))
+        else:
+            self.subscribe(self._detection_array, "detections", heard.received, qos.RESULT)
+        return heard
 
     def _subscribe(self, p: MapLocalizerParameters) -> None:
         self.subscribe(CameraInfo, "camera/camera_info", self._frames.camera_info, qos.image_qos(p.image_reliability))
@@ -122,9 +149,10 @@ class MapLocalizerNode(NodeBase):
             self.get_logger().info(f"time went back by {(self._newest_ns - stamp_ns) * 1e-9:.1f} s: starting anew")
             self._epoch += 1
             self._prior.forget()
+            self._worker.mailbox.clear()
             self._newest_ns = 0
         self._newest_ns = max(stamp_ns, self._newest_ns)
-        self._worker.mailbox.put((message, time.perf_counter(), self._epoch))
+        self._worker.mailbox.put(ReceivedImage(message, stamp_ns, time.perf_counter(), self._epoch))
 
     def _on_fused_pose(self, message: PoseWithCovarianceStamped) -> None:
         if message.header.frame_id == self.params.map_frame:
@@ -137,16 +165,25 @@ class MapLocalizerNode(NodeBase):
 
     # --- the worker's thread
 
-    def _work(self, item: tuple[Any, float, int]) -> None:
-        message, received_s, epoch = item
-        frame = self._frames.build(message)
+    def _work(self, item: ReceivedImage) -> None:
+        frame = self._frames.build(item.message)
+        if isinstance(frame, Frame) and self._movers is not None and item.partner is not None:
+            frame = self._masked(frame, self._movers, item.partner)
         localization = Localization(frame) if isinstance(frame, Rejection) else self._localize(frame)
-        if epoch != self._epoch:  # time jumped or the node was deactivated meanwhile
+        if item.epoch != self._epoch:  # time jumped or the node was deactivated meanwhile
             return
-        self._statistics.add(localization.result, localization.stage_s, time.perf_counter() - received_s)
+        self._statistics.add(localization.result, localization.stage_s, time.perf_counter() - item.received_s)
         self._publish_result(localization)
         if isinstance(frame, Frame):
-            self._publish_pictures(frame, localization, message.header.frame_id)
+            self._publish_pictures(frame, localization, item.message.header.frame_id)
+
+    def _masked(self, frame: Frame, context: ContextInput, message: Any) -> Frame:
+        """As it is where the message can't be used: a pose that movers may have moved says so by its inliers."""
+        try:
+            return context.masked(frame, message)
+        except Ros2LocError as error:
+            self.log_throttled("warn", f"localized without: {one_line(error)}", one_line(error)[:40])
+            return frame
 
     def _localize(self, frame: Frame) -> Localization:
         try:
@@ -212,6 +249,13 @@ class MapLocalizerNode(NodeBase):
         if not self._frames.is_calibrated:
             return Report(Level.ERROR, f"no camera_info on {self.resolve_topic_name('camera/camera_info')}", values)
         return Report(Level.OK, f"{values['image rate (Hz)']:.1f} images/s", values)
+
+    def _diagnose_context(self) -> Report:
+        if self._movers is None:
+            words = {"pipeline": "the pipeline's own detector, if it has one", "none": "nothing is masked"}
+            return Report(Level.OK, words.get(self.params.context, "not active"))
+        topic = "detections/mask" if self.params.context == "mask" else "detections"
+        return self._movers.report(self.resolve_topic_name(topic))
 
 
 def main() -> int:

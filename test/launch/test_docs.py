@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+NODES = ("object_detector", "map_localizer", "cross_view_localizer", "pose_fusion", "map_server", "bag_player", "recorder")
 
-@pytest.mark.parametrize("name", ["map_localizer", "cross_view_localizer", "pose_fusion", "map_server", "bag_player", "recorder"])
+
+@pytest.mark.parametrize("name", NODES)
 def test_every_topic_is_documented(name: str, checkout: Path) -> None:
     text = (checkout / "docs" / "nodes.md").read_text()
     section = text.split(f"## {name}\n")[1].split("\n## ")[0]

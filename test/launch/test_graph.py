@@ -14,7 +14,7 @@ import yaml
 
 from ros2_loc import graph
 from ros2_loc.errors import ConfigError
-from ros2_loc.graph import LOCALIZE, CountOf, NodeSpec, Ref
+from ros2_loc.graph import LOCALIZE, CountOf, IsSet, NodeSpec, Ref
 from ros2_loc.supervisor import Process
 
 OURS = [node for node in LOCALIZE.nodes if node.package == "ros2_loc"]
@@ -42,6 +42,7 @@ def test_without_a_bag_the_nodes_of_a_robot(given: dict[str, str]) -> None:
         "map": given["map"],
         "pipeline": "fast",
         "image_transport": "raw",
+        "context": "pipeline",
         "use_sim_time": False,
     }
     assert processes["map_localizer"].command[:3] == (sys.executable, "-m", "ros2_loc.ros.map_localizer_node")
@@ -77,8 +78,8 @@ def test_a_bag_brings_player_and_simulated_time(given: dict[str, str], tmp_path:
     assert list(processes) == ["map_server", "map_localizer", "pose_fusion", "bag_player", "rviz2"]
     assert parameters(processes["pose_fusion"])["use_sim_time"] is True
     player = parameters(processes["bag_player"])
-    settings = {"rate": 0.5, "start_s": 0.0, "duration_s": 0.0, "loop": False, "exit_at_end": True, "localizers": 1}
-    assert player == {"bag": str(tmp_path / "bag"), **settings}
+    settings = {"rate": 0.5, "start_s": 0.0, "duration_s": 0.0, "loop": False, "exit_at_end": True}
+    assert player == {"bag": str(tmp_path / "bag"), **settings, "localizers": 1, "live_detections": False}
     both = graph.processes(LOCALIZE, {**given, "tiles": given["map"], "bag": str(tmp_path / "bag")})
     assert parameters(named(both)["bag_player"])["localizers"] == 2
     assert processes["bag_player"].ends_run and not processes["rviz2"].required
@@ -87,17 +88,39 @@ def test_a_bag_brings_player_and_simulated_time(given: dict[str, str], tmp_path:
     assert parameters(named(explicit)["pose_fusion"])["use_sim_time"] is False
 
 
+def test_a_detector_brings_its_node_and_its_masks_to_the_localizer(given: dict[str, str], tmp_path: Path) -> None:
+    with_detector = {**given, "detector": "centernet", "detector_weights": "w.safetensors", "image_topic": "/front/image"}
+    processes = named(graph.processes(LOCALIZE, {**with_detector, "bag": str(tmp_path)}))
+    assert list(processes) == ["map_server", "object_detector", "map_localizer", "pose_fusion", "bag_player"]
+    assert parameters(processes["object_detector"]) == {
+        "detector": "centernet",
+        "weights": "w.safetensors",
+        "image_transport": "raw",
+        "use_sim_time": True,
+    }
+    assert "image:=/front/image" in processes["object_detector"].command
+    assert parameters(processes["map_localizer"])["context"] == "mask"
+    player = parameters(processes["bag_player"])
+    assert (player["localizers"], player["live_detections"]) == (2, True)
+    told = named(graph.processes(LOCALIZE, {**with_detector, "context": "none"}))
+    assert parameters(told["map_localizer"])["context"] == "none"
+    (container,) = graph.processes(LOCALIZE, {**with_detector, "container": "true"})
+    assert container.command[3:7] == ("map_server", "object_detector", "map_localizer", "pose_fusion")
+
+
 def test_the_container_holds_the_nodes_with_all_their_parameters(given: dict[str, str], tmp_path: Path) -> None:
-    arguments = {**given, "tiles": str(tmp_path), "container": "true", "bag": str(tmp_path), "odometry_topic": "wheels"}
+    settings = {"tiles": str(tmp_path), "bag": str(tmp_path), "odometry_topic": "wheels", "detector": "d2det"}
+    arguments = {**given, **settings, "container": "true"}
     apart = named(graph.processes(LOCALIZE, {**arguments, "container": "false"}))
     processes = named(graph.processes(LOCALIZE, arguments))
     assert list(processes) == ["localization_container", "bag_player"]
     container = processes["localization_container"]
-    assert container.command[3:7] == ("map_server", "map_localizer", "cross_view_localizer", "pose_fusion")
-    together = {k: v for name in container.command[3:7] for k, v in parameters(apart[name]).items()}
+    assert container.command[3:8] == ("map_server", "object_detector", "map_localizer", "cross_view_localizer", "pose_fusion")
+    together = {k: v for name in container.command[3:8] for k, v in parameters(apart[name]).items()}
     assert parameters(container) == together and "odom:=wheels" in container.command
     files = [Path(b).name for a, b in zip(container.command, container.command[1:], strict=False) if a == "--params-file"]
-    assert files == ["map_server.yaml", "map_localizer.yaml", "cross_view_localizer.yaml", "pose_fusion.yaml"]
+    nodes = ("map_server", "object_detector", "map_localizer", "cross_view_localizer", "pose_fusion")
+    assert files == [f"{name}.yaml" for name in nodes]
 
 
 def test_nodes_in_the_container_do_not_contradict_each_other() -> None:
@@ -117,6 +140,7 @@ def test_topics_are_remapped(given: dict[str, str]) -> None:
     [
         ({"map": ""}, "none of these is given, and one is needed: map:=... (folder of a map"),
         ({"tiles": "/no/such/tiles"}, "tiles:=/no/such/tiles: no such folder of tiles: make one with `ros2-loc tiles build`"),
+        ({"context": "luck"}, "context:=luck is none of pipeline, mask, detections, none"),
         ({"heading": "stars"}, "heading:=stars is none of imu, odometry"),
         ({"map": "/no/such/map"}, "map:=/no/such/map: no such map folder: build one with `ros2-loc map build`"),
         ({"bag": "/no/such/bag"}, "bag:=/no/such/bag: no such bag"),
@@ -161,7 +185,7 @@ def test_executables_exist_and_declare_the_parameters_that_they_get(spec: NodeSp
     types = {field.name: str(field.type) for field in fields.values()}
     for name, value in spec.parameters.items():
         if name != "use_sim_time":  # every node has it
-            kind = value.kind if isinstance(value, Ref | CountOf) else type(value)
+            kind = bool if isinstance(value, IsSet) else value.kind if isinstance(value, Ref | CountOf) else type(value)
             assert types[name] == kind.__name__, f"{spec.name}.{name}"
 
 

@@ -71,6 +71,7 @@ CHOICES = {
     "container": ("false", "true"),
     "exit_with_bag": ("false", "true"),
     "use_sim_time": ("", "true"),
+    "detector": ("", "centernet"),
     "image_topic": ("", "/front/image"),
 }
 

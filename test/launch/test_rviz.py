@@ -62,7 +62,7 @@ def test_displays_show_what_the_nodes_publish(config: Any, checkout: Path) -> No
         assert display["Topic"]["Reliability Policy"] == "Reliable"
     ours = {"matches_image", "path", "pose", "map_pose", "place_poses"}
     of_tiles = {"cross_view_pose", "belief", "belief_modes", "overhead_image"}
-    wanted = {"/map/points", "/map/places", "/map/mosaic", *(f"/localization/{name}" for name in ours | of_tiles)}
+    wanted = {"/map/points", "/map/places", "/map/mosaic", "/detections/overlay", *(f"/localization/{name}" for name in ours | of_tiles)}
     assert wanted <= set(shown)
 
 
