@@ -227,7 +227,7 @@ def _add_cars(builder: MeshBuilder, town: Town, kit: PropKit) -> None:
     for k in range(len(kit.cars)):
         part = builder.part()
         add_car(part, np.zeros(2), np.array([1.0, 0.0]), replace(kit, cars=(kit.cars[k],)), rng)
-        builder.place(part, at[color == k], yaw[color == k], size[color == k])
+        builder.place(part, at[color == k], yaw[color == k], size[color == k], np.flatnonzero(color == k) + 1)
 
 
 def _add_lamps(builder: MeshBuilder, town: Town, kit: PropKit) -> None:

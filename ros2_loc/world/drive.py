@@ -126,7 +126,7 @@ def make_drive(route_m: ArrayLike, vehicle: Vehicle | None = None, start_ns: int
         ConfigError: a route shorter than 5 m.
     """
     vehicle = vehicle or Vehicle()
-    path, heading, curvature = _path(np.asarray(route_m, np.float64), vehicle.lane_m)
+    path, heading, curvature = rounded_path(np.asarray(route_m, np.float64), vehicle.lane_m)
     speed = _speed(curvature, vehicle)
     time_s = np.concatenate([[0.0], np.cumsum(_STEP_M / (0.5 * (speed[1:] + speed[:-1])))])
     stamps_ns = np.arange(0, int(time_s[-1] * 1e9), _TRUTH_STEP_NS, dtype=np.int64)
@@ -140,8 +140,9 @@ def make_drive(route_m: ArrayLike, vehicle: Vehicle | None = None, start_ns: int
     return Drive(start_ns + stamps_ns, poses)
 
 
-def _path(route: Array, lane_m: float) -> tuple[Array, Array, Array]:
-    """Points every 0.1 m, their heading (continuous) and curvature (1/m, positive to the left)."""
+def rounded_path(route: Array, lane_m: float) -> tuple[Array, Array, Array]:
+    """Points (N, 2) every 0.1 m along a route with rounded corners, lane_m to its left; heading (continuous) and curvature (1/m, positive to the
+    left), (N,) each."""
     legs = np.diff(route, axis=0)
     lengths = np.linalg.norm(legs, axis=1)
     if route.ndim != 2 or lengths.sum() < 5.0:

@@ -38,6 +38,7 @@ class Mesh:
         texels: (S, 2, 4) float32: texel (x, y) of a map point p is texels @ (p, 1).
         px_per_m: (S,) float32 texels per metre on the surface.
         kind: (S,) uint8 of THING, PLANT, LEAF.
+        car: (S,) int32 number of the parked car that the surface belongs to, from 1; 0 of all else.
     """
 
     triangles_m: NDArray[np.float32]
@@ -47,10 +48,11 @@ class Mesh:
     texels: NDArray[np.float32]
     px_per_m: NDArray[np.float32]
     kind: NDArray[np.uint8]
+    car: NDArray[np.int32]
 
     def joined(self, other: Mesh) -> Mesh:
         """The surfaces of both, which share an atlas."""
-        pairs = ((getattr(self, name), getattr(other, name)) for name in ("normals", "shading", "texels", "px_per_m", "kind"))
+        pairs = ((getattr(self, name), getattr(other, name)) for name in ("normals", "shading", "texels", "px_per_m", "kind", "car"))
         surface = np.concatenate([self.surface, other.surface + np.int32(len(self.normals))])
         return Mesh(np.concatenate([self.triangles_m, other.triangles_m]), surface, *(np.concatenate(pair) for pair in pairs))
 
@@ -75,6 +77,8 @@ class MeshBuilder:
         self._density: list[float] = []
         self._picture_of: list[int] = []
         self._is_leaf: list[NDArray[np.bool_]] = []
+        self._car: list[NDArray[np.int32]] = []
+        self.number = 0  # of the car whose surfaces are being added
 
     def picture(self, image: Image, px_per_m: float, *, panes: Sequence[Pane] = (), plant: bool = False) -> Texture:
         """Adds a picture, with the panes of glass in it (m from its lower left corner); `plant`: of what is green in summer only."""
@@ -154,8 +158,8 @@ class MeshBuilder:
         """An empty builder with the same pictures, for a thing that is to be placed many times."""
         return MeshBuilder(self._pictures)
 
-    def place(self, part: MeshBuilder, at_m: ArrayLike, yaw_rad: ArrayLike, scale: ArrayLike = 1.0) -> None:
-        """Copies of a part's surfaces: turned by yaw (N,) about its z axis, scaled (N,), its origin moved to at_m (N, 3)."""
+    def place(self, part: MeshBuilder, at_m: ArrayLike, yaw_rad: ArrayLike, scale: ArrayLike = 1.0, cars: ArrayLike = 0) -> None:
+        """Copies of a part's surfaces: turned by yaw (N,) about its z axis, scaled (N,), its origin moved to at_m (N, 3); numbers of cars."""
         at = np.asarray(at_m, np.float64).reshape(-1, 3)
         yaw, size = (np.broadcast_to(np.asarray(v, np.float64), len(at)) for v in (yaw_rad, scale))
         turn = np.zeros((len(at), 3, 3))
@@ -173,6 +177,7 @@ class MeshBuilder:
         self._texels.append(np.concatenate([axes, shift[..., None]], axis=3).reshape(-1, 2, 4))
         self._picture_of += part._picture_of * len(at)
         self._is_leaf += part._is_leaf * len(at)
+        self._car.append(np.repeat(np.broadcast_to(np.asarray(cars, np.int32), len(at)), part._count))
         self._density += (np.array(part._density)[None] / size[:, None]).ravel().tolist()
         self._count += part._count * len(at)
 
@@ -198,6 +203,7 @@ class MeshBuilder:
             texels.astype(np.float32),
             np.array(self._density, np.float32),
             np.where(np.concatenate(self._is_leaf), LEAF, np.where(plant, PLANT, THING)).astype(np.uint8),
+            np.concatenate(self._car),
         )
 
     def _add(
@@ -218,6 +224,7 @@ class MeshBuilder:
         self._picture_of += [texture.number] * len(normals)
         self._density += [texture.px_per_m] * len(normals)
         self._is_leaf.append(np.full(len(normals), leaf))
+        self._car.append(np.full(len(normals), self.number, np.int32))
         self._count += len(normals)
 
 

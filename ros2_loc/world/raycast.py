@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_loc.errors import MissingDependencyError
+from ros2_loc.world.cast import Cast, scene_of
 from ros2_loc.world.cover import Cover, thinned
 from ros2_loc.world.lamplight import Beam, LampHeads, Lamplight
 from ros2_loc.world.light import Light, linear_table
@@ -46,7 +46,10 @@ class Rays(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """radiance (N, 3) linear, distance_m (N,), surface (N,) with -1 for the sky, sunlit (N,) 0 or 1."""
+    """radiance (N, 3) linear, distance_m (N,), surface (N,) with -1 for the sky, sunlit (N,) 0 or 1.
+
+    Triangles of movers are numbered as surfaces after those of the scenery.
+    """
 
     radiance: Array32
     distance_m: Array32
@@ -58,7 +61,7 @@ class Seen(NamedTuple):
 class Stage:
     """Scenery in a light. Tables are (2 S, ...): the surfaces seen from the side of their normal, then from behind.
 
-    `shading` (2 S, 3) are the normals that the light sees; `heads` the street lamps, where they are lit.
+    `shading` (2 S, 3) are the normals that the light sees; `heads` the street lamps, where they are lit; `cast` what moves there.
     """
 
     scenery: Scenery
@@ -70,6 +73,18 @@ class Stage:
     of_sun: Array32
     shading: Array32
     heads: LampHeads | None
+    cast: Cast | None = None
+
+    def hides(self, starts: Array32, directions: Array32, reach_m: Array32 | None = None) -> NDArray[np.bool_]:
+        """(N,) whether something stands in the way from these points in these unit directions, within reach_m (N,) of them."""
+        scenes = [self.embree] if self.cast is None else [self.embree, self.cast.embree]
+        hidden = [scene.run(starts, directions, dists=reach_m, query="OCCLUDED") >= 0 for scene in scenes]
+        return np.asarray(hidden[0] if len(hidden) == 1 else hidden[0] | hidden[1])
+
+    def numbers(self) -> NDArray[np.int32]:
+        """(S,) number of the object that each surface belongs to, 0 of none; triangles of movers follow those of the scenery."""
+        cars = self.scenery.mesh.car
+        return cars if self.cast is None else np.concatenate([cars, self.cast.number])
 
 
 def look(stage: Stage, rays: Rays, mirrored: bool = False) -> Seen:
@@ -84,6 +99,8 @@ def look(stage: Stage, rays: Rays, mirrored: bool = False) -> Seen:
     radiance[sky] = stage.light.sky(rays.directions[sky])
     sunlit = np.zeros(len(surface), np.float32)
     radiance[hit], sunlit[hit] = _surface_radiance(stage, rays.at(hit), surface[hit], distance[hit])
+    if stage.cast is not None:
+        show_cast(stage, stage.cast, rays, Seen(radiance, distance, surface, sunlit))
     cover = stage.light.cover
     if cover is not None and cover.wet and not mirrored:
         _mirror(stage, cover, rays, surface, distance, radiance)
@@ -100,19 +117,24 @@ def _surface_radiance(stage: Stage, rays: Rays, surface: NDArray[np.int32], dist
     light, kind = stage.light, stage.scenery.mesh.kind[surface]
     if light.cover is not None:
         albedo = light.cover.albedo(painted, points, stage.shading[side], kind, distance)
-    radiance = albedo * (stage.of_sky[side] + stage.of_sun[side] * sunlit[:, None])
+    of_sky = stage.of_sky[side]
+    if stage.cast is not None:
+        of_sky = of_sky * stage.cast.openness(points, stage.normals[surface])[:, None]
+    radiance = albedo * (of_sky + stage.of_sun[side] * sunlit[:, None])
     if light.lamps is not None:
-        radiance += albedo * _lamplight(stage, light.lamps, rays.beam, points, side)
+        radiance += albedo * lamplight(stage, light.lamps, rays.beam, points, stage.normals[side], stage.shading[side])
         radiance += light.lamps.panes(_panes(stage, surface, points), surface, painted)
         if stage.heads is not None:
             radiance += stage.heads.shining(points)
     return light.haze(radiance, distance), sunlit
 
 
-def _lamplight(stage: Stage, lamps: Lamplight, beam: Beam | None, points: Array32, side: NDArray[np.int32]) -> Array32:
-    """(N, 3) what white surfaces reflect of street lamps, which throw shadows, and of the own headlights, whose shadows nobody sees."""
+def lamplight(stage: Stage, lamps: Lamplight, beam: Beam | None, points: Array32, facets: Array32, normals: Array32) -> Array32:
+    """(N, 3) what white surfaces reflect of street lamps, which throw shadows, and of headlights, whose shadows nobody sees.
+
+    Shadows are looked for from just above their facets (N, 3 unit normals); the light sees `normals` (N, 3).
+    """
     out = np.zeros((len(points), 3), np.float32)
-    normals = stage.shading[side]
     if stage.heads is not None:
         point, lamp = stage.heads.near(points)
         toward = stage.heads.at_m[lamp] - points[point]
@@ -122,11 +144,13 @@ def _lamplight(stage: Stage, lamps: Lamplight, beam: Beam | None, points: Array3
         chosen = np.flatnonzero(given.max(axis=1) > _FAINT)
         if len(chosen):
             point, toward, distance, given = point[chosen], toward[chosen], distance[chosen], given[chosen]
-            starts = points[point] + stage.normals[side[point]] * np.float32(_SHADOW_OFFSET_M)
-            hidden = stage.embree.run(starts, toward, dists=distance - np.float32(0.03), query="OCCLUDED") >= 0
+            starts = points[point] + facets[point] * np.float32(_SHADOW_OFFSET_M)
+            hidden = stage.hides(starts, toward, distance - np.float32(0.03))
             np.add.at(out, point[~hidden], given[~hidden])
     if beam is not None and lamps.headlights:
         out += np.float32(lamps.headlights) * beam.light(points, normals)
+    if stage.cast is not None:
+        out += stage.cast.headlight(points, normals, lamps.headlights)
     return out
 
 
@@ -136,9 +160,59 @@ def _panes(stage: Stage, surface: NDArray[np.int32], points: Array32) -> NDArray
     return stage.scenery.atlas.pane(np.einsum("nij,nj->ni", texels[:, :, :3], points) + texels[:, :, 3])
 
 
+def show_cast(stage: Stage, cast: Cast, rays: Rays, seen: Seen) -> None:
+    """Puts movers before what rays have seen, where they are nearer."""
+    origins, directions = np.ascontiguousarray(rays.origins), np.ascontiguousarray(rays.directions)
+    reach = np.where(np.isfinite(seen.distance_m), seen.distance_m, np.float32(1e30)).astype(np.float32)
+    hits = cast.embree.run(origins, directions, dists=reach, query="INTERSECT", output=True)
+    hit = np.flatnonzero(hits["primID"] >= 0)
+    triangle, distance = hits["primID"][hit], hits["tfar"][hit]
+    seen.surface[hit] = triangle + len(stage.scenery.mesh.normals)
+    seen.distance_m[hit] = distance
+    if len(hit):
+        normals = cast.normal_at(triangle, hits["u"][hit], hits["v"][hit], rays.directions[hit])
+        seen.radiance[hit], seen.sunlit[hit] = _mover_radiance(stage, cast, rays.at(hit), triangle, distance, normals)
+
+
+def _mover_radiance(
+    stage: Stage, cast: Cast, rays: Rays, triangle: NDArray[np.int32], distance: Array32, normals: Array32
+) -> tuple[Array32, Array32]:
+    light = stage.light
+    points = rays.origins + rays.directions * distance[:, None]
+    of_sky, of_sun = light.on(normals)
+    sunlit = np.zeros(len(points), np.float32)
+    lit = np.flatnonzero(of_sun.max(axis=1) > _FAINT) if max(light.sun_rgb) >= 0.05 else np.zeros(0, int)
+    if len(lit):
+        starts = points[lit] + (normals[lit] - rays.directions[lit]) * np.float32(2 * _SHADOW_OFFSET_M)
+        sunlit[lit] = ~stage.hides(starts, np.tile(light.toward_sun, (len(lit), 1)))
+    albedo = cast.albedo[triangle]
+    if light.cover is not None and light.cover.snow:
+        snowed = light.cover.albedo(albedo, points, normals, np.zeros(len(points), np.uint8), distance)
+        albedo = np.where(cast.weathered[triangle][:, None], snowed, albedo)
+    near_ground = np.clip(0.45 + points[:, 2:] * np.float32(0.8) + np.float32(0.5) * normals[:, 2:], 0.25, 1)
+    radiance = albedo * (of_sky * near_ground + of_sun * sunlit[:, None])
+    if light.lamps is not None:
+        radiance += albedo * lamplight(stage, light.lamps, rays.beam, points, normals, normals)
+    radiance += cast.gloss[triangle][:, None] * _glint(light, rays.directions, normals, sunlit) + cast.glow[triangle]
+    return light.haze(radiance, distance), sunlit
+
+
+def _glint(light: Light, directions: Array32, normals: Array32, sunlit: Array32) -> Array32:
+    """(N, 3) what a varnish mirrors: sky above, houses around, the sun (Fresnel's equations by Schlick's approximation)."""
+    cosine = -np.einsum("nk,nk->n", directions, normals)
+    mirrored = directions + 2 * cosine[:, None] * normals
+    share = np.float32(0.045) + np.float32(0.955) * np.clip(1 - cosine, 0, 1) ** 5
+    houses = np.array(light.sky_rgb, np.float32) * np.float32(0.28)
+    above = np.clip((mirrored[:, 2:] - np.float32(0.12)) * 5, 0, 1)
+    around = houses + (light.sky(mirrored) - houses) * above
+    toward = np.clip(np.einsum("nk,k->n", mirrored, light.toward_sun), 0, 1)
+    around += (sunlit * toward**400 * np.float32(40))[:, None] * np.array(light.sun_rgb, np.float32)
+    return np.asarray(np.minimum(share, 0.6)[:, None] * around, np.float32)
+
+
 def _mirror(stage: Stage, cover: Cover, rays: Rays, surface: NDArray[np.int32], distance: Array32, radiance: Array32) -> None:
     """Adds to the radiance of wet grounds what they mirror (Fresnel's equations for water by Schlick's approximation)."""
-    ground = np.flatnonzero((surface >= 0) & (rays.directions[:, 2] < 0))
+    ground = np.flatnonzero((surface >= 0) & (surface < len(stage.scenery.mesh.normals)) & (rays.directions[:, 2] < 0))
     points = rays.origins[ground] + rays.directions[ground] * distance[ground, None]
     level = (np.abs(stage.normals[surface[ground], 2]) > 0.95) & (points[:, 2] < _GROUND_M)
     ground, points = ground[level], points[level]
@@ -188,13 +262,13 @@ def _sunlight(stage: Stage, points: Array32, side: NDArray[np.int32]) -> Array32
     if len(faces):
         origins = points[faces] + stage.normals[side[faces]] * np.float32(_SHADOW_OFFSET_M)
         directions = np.tile(stage.light.toward_sun, (len(faces), 1))
-        lit[faces] = stage.embree.run(origins, directions, query="OCCLUDED") < 0
+        lit[faces] = ~stage.hides(origins, directions)
     return lit
 
 
 @lru_cache(maxsize=4)
-def stage_for(town: Town, light: Light) -> Stage:
-    """The stage of a town in a light; the last few are kept."""
+def stage_for(town: Town, light: Light, parked: bool = True) -> Stage:
+    """The stage of a town in a light, with or without its parked cars; the last few are kept."""
     stuff = scenery(town)
     mesh = stuff.mesh
     normals = np.concatenate([mesh.normals, -mesh.normals])
@@ -203,16 +277,12 @@ def stage_for(town: Town, light: Light) -> Stage:
     of_sky, of_sun = light.on(shading)
     bare = light.cover.bare if light.cover else 0.0
     heads = LampHeads.of(town, light.lamps) if light.lamps else None
-    return Stage(stuff, light, _embree(stuff, bare), normals, normals @ light.toward_sun > 0, of_sky, of_sun, shading, heads)
+    return Stage(stuff, light, _embree(stuff, bare, parked), normals, normals @ light.toward_sun > 0, of_sky, of_sun, shading, heads)
 
 
 @lru_cache(maxsize=4)
-def _embree(stuff: Scenery, bare: float) -> Any:
-    try:
-        from embreex.mesh_construction import TriangleMesh
-        from embreex.rtcore_scene import EmbreeScene
-    except ImportError as error:
-        raise MissingDependencyError("pictures of the town are cast by Embree: pip install embreex (x86-64, or arm64 macOS)") from error
-    scene = EmbreeScene()
-    TriangleMesh(scene, stuff.mesh.triangles_m if bare == 0 else thinned(stuff.mesh, bare))
-    return scene
+def _embree(stuff: Scenery, bare: float, parked: bool) -> Any:
+    triangles = stuff.mesh.triangles_m if bare == 0 else thinned(stuff.mesh, bare)
+    if not parked:
+        triangles = np.where((stuff.mesh.car[stuff.mesh.surface] > 0)[:, None, None], triangles[:, :1], triangles)
+    return scene_of(triangles)

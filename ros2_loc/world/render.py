@@ -6,6 +6,7 @@ No GPU, no display.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 from ros2_loc.core.camera import Camera
 from ros2_loc.core.pose import Pose
 from ros2_loc.errors import ConfigError
+from ros2_loc.world.cast import cast_of, in_sight, scene_of
 from ros2_loc.world.lamplight import Beam
 from ros2_loc.world.light import Light
+from ros2_loc.world.movers import PlacedMover, parked_cars
+from ros2_loc.world.objects import SeenObject, seen_objects
 from ros2_loc.world.raycast import Rays, Seen, Stage, look, stage_for
 from ros2_loc.world.town import Town
 
@@ -36,10 +40,14 @@ class View:
         rgb: (H, W, 3) uint8.
         depth_m: (H, W) float32, the z coordinate in the optical frame (not the distance) of what the centre of each pixel shows;
             inf where there is sky or the camera has no ray.
+        objects: (H, W) int32, number of the mover or parked car that the centre of each pixel shows, 0 elsewhere.
+        seen: those objects that show enough pixels.
     """
 
     rgb: NDArray[np.uint8]
     depth_m: Array32
+    objects: NDArray[np.int32]
+    seen: tuple[SeenObject, ...]
 
 
 class Satellite(NamedTuple):
@@ -52,17 +60,62 @@ class Satellite(NamedTuple):
     bounds_m: tuple[float, float, float, float]
 
 
-def render(town: Town, camera: Camera, map_from_camera: Pose, light: Light, rng: np.random.Generator | None = None) -> View:
-    """What `camera` (any model) sees from a pose of its optical frame; `rng` draws the sensor's noise, none without it."""
+def render(
+    town: Town,
+    camera: Camera,
+    map_from_camera: Pose,
+    light: Light,
+    rng: np.random.Generator | None = None,
+    movers: Sequence[PlacedMover] = (),
+) -> View:
+    """What `camera` (any model) sees from a pose of its optical frame.
+
+    Args:
+        rng: draws the sensor's noise, none without it.
+        movers: what is on its way there, with numbers above those of the parked cars. With any of them parked cars are shown in the same
+            detail; without, the picture is that of the town alone.
+    """
     grid = _camera_grid(camera)
     directions = _rotate(map_from_camera, grid.directions)
     origins = np.broadcast_to(map_from_camera.translation.astype(np.float32), directions.shape)
     rays = Rays(origins, directions, grid.angle_rad, 0.0, Beam.below(map_from_camera))
-    seen = _smooth_outlines(stage_for(town, light), rays, grid, map_from_camera)
+    parked = parked_cars(town)
+    stage = stage_for(town, light)
+    if movers:
+        _check_numbers(movers, len(parked))
+        near = in_sight((*parked, *movers), map_from_camera, directions[grid.valid])
+        stage = replace(stage_for(town, light, False), cast=cast_of(near, light))
+    seen = _smooth_outlines(stage, rays, grid, map_from_camera)
     rgb = light.develop(light.through_lens(seen.radiance, grid.shape, rng), grid.falloff, rng)
     depth = np.where(grid.valid, seen.distance_m * grid.directions[:, 2], np.inf)
     rgb[~grid.valid] = 0
-    return View(rgb.reshape(*grid.shape, 3), depth.reshape(grid.shape).astype(np.float32))
+    numbers = stage.numbers()
+    objects = np.where(grid.valid & (seen.surface >= 0), numbers[seen.surface], 0).astype(np.int32).reshape(grid.shape)
+    found = seen_objects(objects, (*parked, *movers), lambda mover: _whole_px(stage, rays, grid.valid, mover))
+    return View(rgb.reshape(*grid.shape, 3), depth.reshape(grid.shape).astype(np.float32), objects, found)
+
+
+def _check_numbers(movers: Sequence[PlacedMover], parked: int) -> None:
+    numbers = [mover.id for mover in movers]
+    if len(set(numbers)) < len(numbers) or min(numbers) <= parked:
+        raise ConfigError(f"movers need numbers of their own above {parked}, which are those of the parked cars")
+
+
+def _whole_px(stage: Stage, rays: Rays, valid: NDArray[np.bool_], mover: PlacedMover) -> int:
+    """How many pixels would show it if it were alone."""
+    if stage.cast is None:
+        mesh = stage.scenery.mesh
+        triangles = mesh.triangles_m[mesh.car[mesh.surface] == mover.id]
+    else:
+        triangles = mover.solid().triangles_m
+    low, high = triangles.min(axis=(0, 1)), triangles.max(axis=(0, 1))
+    toward = (low + high) / 2 - rays.origins[0]
+    distance = float(np.linalg.norm(toward))
+    reach = float(np.linalg.norm(high - low)) / 2
+    cosine = np.sqrt(max(1 - (reach / distance) ** 2, 0.0)) - 1e-4 if distance > reach else -1.0
+    chosen = np.flatnonzero(valid & (np.einsum("nk,k->n", rays.directions, (toward / distance).astype(np.float32)) >= cosine))
+    some = rays.at(chosen)
+    return int((scene_of(triangles).run(np.ascontiguousarray(some.origins), some.directions, query="INTERSECT") >= 0).sum())
 
 
 def render_satellite(

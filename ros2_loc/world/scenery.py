@@ -79,7 +79,9 @@ def _add_furniture(builder: MeshBuilder, town: Town, rng: np.random.Generator) -
         add_lamp(builder, at, toward, kit)
     for at, facing in town.furniture.signs:
         add_sign(builder, at, facing, kit, rng)
-    for at, forward in town.furniture.cars:
+    for k, (at, forward) in enumerate(town.furniture.cars):
+        builder.number = k + 1
         add_car(builder, at, forward, kit, rng)
+    builder.number = 0
     for a, b in town.furniture.hedges:
         add_hedge(builder, a, b, kit, rng)
