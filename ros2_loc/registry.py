@@ -120,7 +120,11 @@ TABLE: dict[str, dict[str, Component]] = {
             "ros2_loc.retrieval.rerankers.loftr:Loftr", "LoFTR: cells of two images that choose each other, slow", "torch", "loftr_outdoor"
         ),
     },
-    "detector": {},
+    "detector": {
+        "centernet": Component(
+            "ros2_loc.perception.detectors.centernet:Centernet", "CenterNet: corners and centres of objects", "torch", "centernet_52"
+        ),
+    },
     "cross_view": {
         "cvlnet": Component(
             "ros2_loc.perception.cross_view.cvlnet:CvlNet", "CVLNet: short videos against satellite tiles", "torch", "small"

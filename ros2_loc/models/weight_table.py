@@ -223,6 +223,19 @@ def _transvpr(places: str) -> WeightFile:
     )
 
 
+def _centernet(layers: int, size_mb: float) -> WeightFile:
+    return WeightFile(
+        published=f"CenterNet-{layers}_480000.pkl",
+        source="https://github.com/Duankaiwen/CenterNet (a Google Drive file linked there)",
+        licence="code MIT; trained on COCO, whose images are Flickr's users'",
+        commercial=False,
+        size_mb=size_mb,
+        preprocessing="BGR in 0..1, minus (0.408, 0.447, 0.470), over (0.289, 0.274, 0.278)",
+        loader="ros2_loc.models.centernet.official:load_published",
+        used_by=("centernet",),
+    )
+
+
 TABLE: dict[str, WeightFile] = {
     "small": WeightFile(
         file="cvlnet_small.safetensors",
@@ -326,4 +339,6 @@ TABLE: dict[str, WeightFile] = {
         loader="ros2_loc.models.hrnet:load_published",
         used_by=("context_r2d2",),
     ),
+    "centernet_52": _centernet(52, 419.9),
+    "centernet_104": _centernet(104, 841.2),
 }
