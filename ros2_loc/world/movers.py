@@ -51,15 +51,15 @@ class PlacedMover:
 
     @property
     def size_m(self) -> Array:
-        """(3,) length, width, height of the box about its middle that holds it."""
-        return _shape(self.label, self.look, 0).size_m * _scale(self.label, self.look) if self.label in ("car", "truck") else self._extent()
+        """(3,) length, width, height of the box about its middle that holds it in all its motion."""
+        return np.array(mover_size(self.label, self.look))
 
     @property
     def corners_m(self) -> Array:
         """(8, 3) corners of its box, map frame."""
         length, width, height = self.size_m
         signs = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0, 1)])
-        return np.asarray(self.map_from_mover.transform(signs * [length, width, height]), np.float64)
+        return np.asarray(self.map_from_mover.apply(signs * [length, width, height]), np.float64)
 
     def solid(self) -> Solid:
         """Its shape in the map frame."""
@@ -76,9 +76,13 @@ class PlacedMover:
         stride = _STRIDE_M[self.label] * float(_scale(self.label, self.look)[2])
         return int(self.travelled_m / stride * PHASES) % PHASES
 
-    def _extent(self) -> Array:
-        sizes = [_shape(self.label, self.look, phase).size_m for phase in range(0, PHASES, 2)]
-        return np.asarray(np.max([*sizes, _shape(self.label, self.look, self._phase()).size_m], axis=0) * _scale(self.label, self.look))
+
+@lru_cache(maxsize=4096)
+def mover_size(label: str, look: int) -> tuple[float, float, float]:
+    """Length, width, height in m of the box about its middle that holds a mover of this look in all its motion."""
+    phases = range(PHASES + 1) if label == "person" else range(PHASES) if label == "cyclist" else range(1)
+    size = np.max([_shape(label, look, phase).size_m for phase in phases], axis=0) * _scale(label, look)
+    return float(size[0]), float(size[1]), float(size[2])
 
 
 def parked_cars(town: Town) -> tuple[PlacedMover, ...]:
