@@ -39,8 +39,7 @@ class D2Det(nn.Module):
             deformable: deformable convolutions in the ResNet's last three stages.
             masks: instance masks, and regression of the cells that lie on them.
             legacy: places of pixels and samples as in the authors' code, for their weights.
-            short_sides_px: images are resized to this shorter side; in training to one of them by chance, in evaluation to the last.
-            long_side_px: but no longer than this.
+            short_side_px, long_side_px: images are resized so that neither side is longer.
             channels: of the feature pyramid.
             anchor_scale: side of an anchor in strides of its level.
             finest_px: boxes of less than twice this side are looked at in the finest level.
@@ -63,7 +62,7 @@ class D2Det(nn.Module):
         deformable: bool = False
         masks: bool = False
         legacy: bool = False
-        short_sides_px: tuple[int, ...] = (800,)
+        short_side_px: int = 800
         long_side_px: int = 1333
         channels: int = 256
         anchor_scale: float = 8.0
@@ -91,8 +90,8 @@ class D2Det(nn.Module):
             if self.width % self.groups or self.mask_width % self.mask_groups:
                 pairs = f"{self.width} / {self.groups} and {self.mask_width} / {self.mask_groups}"
                 raise ConfigError(f"d2det: groups divide their channels, got {pairs}")
-            if not self.short_sides_px or min(*self.short_sides_px, self.long_side_px) < MULTIPLE:
-                raise ConfigError(f"d2det: sides are at least {MULTIPLE} px, got {self.short_sides_px}, {self.long_side_px}")
+            if not MULTIPLE <= self.short_side_px <= self.long_side_px:
+                raise ConfigError(f"d2det: {MULTIPLE} px <= short_side_px <= long_side_px, got {self.short_side_px}, {self.long_side_px}")
 
         @classmethod
         def small(cls, labels: Sequence[str]) -> D2Det.Config:
@@ -101,8 +100,8 @@ class D2Det(nn.Module):
                 tuple(labels),
                 widths=(32, 48, 64, 96),
                 masks=True,
-                short_sides_px=(384,),
-                long_side_px=768,
+                short_side_px=384,
+                long_side_px=1280,
                 channels=48,
                 anchor_scale=4.0,
                 finest_px=28.0,
@@ -128,9 +127,8 @@ class D2Det(nn.Module):
         if not config.labels:
             raise ConfigError("d2det: no labels: give the names of the classes")
         self.config = config
-        self.transform = GeneralizedRCNNTransform(
-            list(config.short_sides_px), config.long_side_px, list(MEAN), list(STD), size_divisible=MULTIPLE  # type: ignore[arg-type]
-        )
+        sides = (config.short_side_px, config.long_side_px)
+        self.transform = GeneralizedRCNNTransform(*sides, list(MEAN), list(STD), size_divisible=MULTIPLE)
         self.backbone = pyramid(config.depth, config.widths, config.deformable, config.channels)
         self.rpn = proposal_network(
             config.channels, config.anchor_scale, config.legacy, config.sampled_anchors, config.proposals_before, config.proposals
@@ -166,7 +164,7 @@ class D2Det(nn.Module):
         if empty := [i for i, image in enumerate(images) if not image.numel()]:
             raise DataError(f"d2det: image {empty[0]} has no pixels: {tuple(images[empty[0]].shape)}")
         if self.training:
-            return self._losses(images, [dict(one) for one in _checked(images, targets, self.config.masks)])
+            return self.losses(*self.transform(images, [dict(one) for one in _checked(images, targets, self.config.masks)]))
         resized, _ = self.transform(images)
         found = self.detect(resized)
         for one, image, size in zip(found, images, resized.image_sizes, strict=True):
@@ -184,17 +182,15 @@ class D2Det(nn.Module):
         found, _ = self.roi_heads(features, proposals, images.image_sizes)
         return found  # type: ignore[no-any-return]
 
-    def _losses(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        resized, targets = self.transform(images, targets)
-        features = self.backbone(resized.tensors)
-        proposals, losses = self.rpn(resized, features, targets)
-        _, more = self.roi_heads(features, proposals, resized.image_sizes, targets)
+    def losses(self, images: ImageList, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Of images as for `detect`, with targets as for `forward` in their pixels; masks have the padded size."""
+        features = self.backbone(images.tensors)
+        proposals, losses = self.rpn(images, features, targets)
+        _, more = self.roi_heads(features, proposals, images.image_sizes, targets)
         return losses | more  # type: ignore[no-any-return]
 
 
-def _checked(
-    images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]] | None, masks: bool
-) -> Sequence[Mapping[str, Tensor]]:
+def _checked(images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]] | None, masks: bool) -> Sequence[Mapping[str, Tensor]]:
     if targets is None or len(targets) != len(images):
         raise DataError(f"d2det: {len(images)} images are trained with as many targets, got {len(targets or ())}")
     for i, target in enumerate(targets):
