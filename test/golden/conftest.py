@@ -12,8 +12,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-IMPLEMENTED = ("cosplace", "cvlnet", "cvnet", "d2net", "delg", "hrnet", "loftr", "patchnetvlad", "r2d2", "rrt", "superglue", "transvpr")
-LARGE = ("cosplace", "cvlnet", "cvnet", "hrnet", "loftr")  # half a minute of a core each: with the slow tests, unless goldens are asked for
+IMPLEMENTED = (
+    *("centernet", "cosplace", "cvlnet", "cvnet", "d2net", "delg", "hrnet", "loftr", "patchnetvlad", "r2d2", "rrt", "superglue"),
+    *("transvpr",),
+)
+# half a minute of a core each: with the slow tests, unless goldens are asked for
+LARGE = ("centernet", "cosplace", "cvlnet", "cvnet", "hrnet", "loftr")
 LINES = pytest.StashKey[list[str]]()
 _SEED = re.compile(r"golden_seed(\d+)\.npz")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import golden_centernet
 import golden_cosplace
 import golden_cvlnet
 import golden_cvnet
@@ -20,6 +21,7 @@ import pytest
 from golden_recipe import BAR
 
 COMPARE = {
+    "centernet": golden_centernet.compare_all,
     "cosplace": golden_cosplace.compare_all,
     "cvlnet": golden_cvlnet.compare_all,
     "cvnet": golden_cvnet.compare_all,
