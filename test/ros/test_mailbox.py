@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs rclpy: pip install . on x86-64 Linux, or a ROS 2 workspace")
 
-from ros2_loc.ros.mailbox import Mailbox, Worker
+from ros2_loc.ros.mailbox import BatchMailbox, Mailbox, Worker
 
 
 def eventually(condition: Callable[[], bool], timeout_s: float = 5.0) -> bool:
@@ -93,3 +93,44 @@ def test_stop_says_when_the_worker_is_still_busy() -> None:
     assert began.wait(5.0) and not worker.stop(timeout_s=0.05)
     go_on.set()
     assert worker.stop()
+
+
+def test_a_batch_has_the_newest_of_each_sender() -> None:
+    mailbox: BatchMailbox[int] = BatchMailbox(num_senders=2, patience_s=5.0)
+    for item in ({"front": 1}, {"front": 2}, {"rear": 3}):
+        mailbox.put(item)
+    assert mailbox.take() == {"front": 2, "rear": 3} and mailbox.replaced == 1
+
+
+def test_a_batch_waits_for_the_others_and_not_for_ever() -> None:
+    mailbox: BatchMailbox[int] = BatchMailbox(num_senders=2, patience_s=0.1)
+    mailbox.put({"front": 1})
+    later = threading.Timer(0.02, lambda: mailbox.put({"rear": 2}))
+    later.start()
+    assert mailbox.take() == {"front": 1, "rear": 2}
+    began = time.monotonic()
+    mailbox.put({"rear": 3})
+    assert mailbox.take() == {"rear": 3} and time.monotonic() - began >= 0.1
+
+
+def test_batches_keep_their_period_with_the_newest_until_it_changes() -> None:
+    mailbox: BatchMailbox[int] = BatchMailbox(period_s=0.2)
+    mailbox.put({"": 1})
+    assert mailbox.take() == {"": 1}
+    began = time.monotonic()
+    mailbox.put({"": 2})
+    threading.Timer(0.05, lambda: mailbox.put({"": 3})).start()
+    assert mailbox.take() == {"": 3} and time.monotonic() - began >= 0.15
+    mailbox.set_period(60.0)
+    mailbox.put({"": 4})
+    threading.Timer(0.02, lambda: mailbox.set_period(0.0)).start()
+    assert mailbox.take() == {"": 4}
+
+
+def test_a_closed_batch_wakes_whoever_waits_for_its_time() -> None:
+    mailbox: BatchMailbox[int] = BatchMailbox(period_s=60.0)
+    mailbox.put({"": 1})
+    assert mailbox.take() == {"": 1}
+    mailbox.put({"": 2})
+    threading.Timer(0.02, mailbox.close).start()
+    assert mailbox.take() is None
