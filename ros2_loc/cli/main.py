@@ -21,6 +21,7 @@ VERBS = {
     "map": "build, show, check and export maps",
     "tiles": "build, show and check satellite tiles",
     "places": "synthesize, collect and relabel sets of places for retrieval",
+    "objects": "synthesize pictures of vehicles and people with boxes and masks",
     "localize": "localize a recording offline, without ROS",
     "detect": "find cars, people and others in images: pictures, COCO results",
     "run": "start the nodes, as localize.launch.py does",
