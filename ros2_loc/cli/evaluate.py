@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from ros2_loc.cli import evaluate_cross_view, evaluate_features, evaluate_retrieval
+from ros2_loc.cli import evaluate_cross_view, evaluate_detection, evaluate_features, evaluate_retrieval
 from ros2_loc.cli.arguments import Parser, add_pipeline, add_source, open_source, pipeline_of, progress_wanted
 
 EXAMPLE = "ros2-loc evaluate split --images sequences/03 --map-every 5 --report split.html"
@@ -17,7 +17,7 @@ _TRAJECTORY = "ros2-loc evaluate trajectory recorded/localized.json --truth seco
 
 
 def add_arguments(parser: Parser) -> None:
-    """`split`, `trajectory`, `cross-view`, `features` and `retrieval`."""
+    """`split`, `trajectory`, `cross-view`, `features`, `retrieval` and `detection`."""
     verbs = parser.add_verbs(
         {
             "split": ("map every Nth image of a recording, localize the others from the image alone, score", _SPLIT),
@@ -25,6 +25,7 @@ def add_arguments(parser: Parser) -> None:
             "cross-view": ("videos against satellite tiles: recall, displacement, ablations, the filter", evaluate_cross_view.EXAMPLE),
             "features": ("extractors and matchers side by side: HPatches, relative poses, registered queries", evaluate_features.EXAMPLE),
             "retrieval": ("retrievers and re-rankers side by side: recall, time, memory of places", evaluate_retrieval.EXAMPLE),
+            "detection": ("detectors side by side: AP, false discovery, kinds of mistakes, time", evaluate_detection.EXAMPLE),
         }
     )
     _add_split(verbs["split"])
@@ -32,6 +33,7 @@ def add_arguments(parser: Parser) -> None:
     evaluate_cross_view.add_cross_view(verbs["cross-view"])
     evaluate_features.add_features(verbs["features"])
     evaluate_retrieval.add_retrieval(verbs["retrieval"])
+    evaluate_detection.add_detection(verbs["detection"])
 
 
 def _add_split(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         "cross-view": evaluate_cross_view.run_cross_view,
         "features": evaluate_features.run_features,
         "retrieval": evaluate_retrieval.run_retrieval,
+        "detection": evaluate_detection.run_detection,
     }
     return runs[arguments.action](arguments)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from ros2_loc import __version__
 from ros2_loc.core.interfaces import Detector
 from ros2_loc.errors import DataError
-from ros2_loc.evaluation.retrieval_work import folder_of
 from ros2_loc.io.coco_results import FoundObjects, found_of_rows, result_rows
 from ros2_loc.io.labelled_images import DetectionDataset
 from ros2_loc.io.place_datasets import file_fingerprint
@@ -40,7 +41,8 @@ class DetectionStore:
         told = {**settings, "images": file_fingerprint([i.path for i in dataset.images]), "root": str(dataset.root.resolve())}
         weights = Path(str(settings.get("weights", "")))
         told |= {"weights_file": file_fingerprint([weights])} if weights.is_file() else {}
-        self.path = folder_of(folder, told).with_suffix(".jsonl")
+        told |= {"ros2_loc": __version__}
+        self.path = folder / f"{hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:20]}.jsonl"
         self.labels, self._lines = self._read()
 
     def begin(self, labels: tuple[str, ...]) -> None:
@@ -55,7 +57,7 @@ class DetectionStore:
         """Indices of the images that are not done."""
         return [k for k, image in enumerate(dataset.images) if image.name not in self._lines]
 
-    def fill(self, dataset: DetectionDataset, make: Callable[[], Detector], words: str, show_progress: bool) -> None:
+    def fill(self, dataset: DetectionDataset, detector: Detector, words: str, show_progress: bool) -> None:
         """Detect in all images that are not done, in batches as the detector likes them.
 
         Raises:
@@ -64,7 +66,6 @@ class DetectionStore:
         missing = self.missing(dataset)
         if not missing:
             return
-        detector = make()
         detector.detect(dataset.frame(missing[0]))  # the first call of a network is slow: not that image's fault
         size = max(1, detector.batch_size)
         bar = tqdm(total=len(dataset), initial=len(dataset) - len(missing), desc=f" {words}", disable=not show_progress, unit="image")
