@@ -95,7 +95,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--towns", type=int, nargs="+", default=[3, 8, 11], metavar="SEED", help="default: 3 8 11")
     parser.add_argument("--scenes", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--masks", nargs="+", choices=EXACT, default=["none", "exact", "boxes"], help="the first is what ratios refer to")
-    parser.add_argument("--detector", nargs="+", default=[], metavar="NAME", help="as well")
+    parser.add_argument("--detector", nargs="+", default=[], metavar="NAME", help="as well; NAME=WEIGHTS for others than NAME_town")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="of the pipeline, for all")
     parser.add_argument("--pipeline", default="default")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
@@ -109,8 +109,10 @@ def jobs_of(scene: Scene, arguments: argparse.Namespace) -> Iterator[Job]:
     pipeline = load_pipeline(arguments.pipeline, ["mapping.calibration_images=40", *arguments.overrides])
     for masks in arguments.masks:
         yield Job(scene, masks, replace(pipeline, detector={}), arguments.folder)
-    for name in arguments.detector:
-        yield Job(scene, name, replace(pipeline, detector={**pipeline.detector, "name": name}), arguments.folder)
+    for word in arguments.detector:
+        name, _, weights = word.partition("=")
+        section = {"weights": weights or f"{name}_town", **pipeline.detector, "name": name}
+        yield Job(scene, name, replace(pipeline, detector=section), arguments.folder)
 
 
 def run_all(jobs: Sequence[Job], workers: int) -> None:
