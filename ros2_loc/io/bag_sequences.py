@@ -28,6 +28,7 @@ from ros2_loc.io.trajectories import Trajectory
 
 _log = logging.getLogger(__name__)
 
+_DRAWN = ("/detections/", "/localization/")  # masks and pictures that nodes make of the camera's
 _IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _POSE_TYPES = ("nav_msgs/msg/Odometry", "geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped")
 _OWN_TOPICS = "/localization/"  # what our nodes publish is neither a camera nor the truth
@@ -142,8 +143,9 @@ def _image_topic(reader: BagReader, asked: str | None) -> str:
         return _asked(reader, asked, _IMAGE_TYPES, "images")
     topics = [t for t in _listed(reader, _IMAGE_TYPES) if not t.endswith(("/compressedDepth", "/theora"))]
     cameras_only = [t for t in topics if not (t.endswith("/compressed") and t.removesuffix("/compressed") in topics)]
-    if len(cameras_only) > 1:
-        cameras_only = [t for t in cameras_only if "depth" not in t] or cameras_only
+    for strange in (*_DRAWN, "depth"):
+        if len(cameras_only) > 1:
+            cameras_only = [t for t in cameras_only if strange not in t] or cameras_only
     if len(cameras_only) == 1:
         return cameras_only[0]
     if not cameras_only:

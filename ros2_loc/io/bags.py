@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
@@ -20,9 +20,11 @@ from rosbags.typesys.store import Typestore
 from ros2_loc.core.camera import Camera
 from ros2_loc.core.geodesy import GeoFix
 from ros2_loc.core.pose import Pose
+from ros2_loc.core.types import Detection
 from ros2_loc.errors import DataError
 from ros2_loc.io.files import atomic_path
 from ros2_loc.io.images import encode_image
+from ros2_loc.io.vision_messages import DETECTIONS_TYPE, register_vision_messages
 
 IMAGE_TOPIC = "/camera/image_raw"
 CAMERA_INFO_TOPIC = "/camera/camera_info"
@@ -30,6 +32,8 @@ ODOMETRY_TOPIC = "/odom"
 TRUTH_TOPIC = "/ground_truth/odometry"
 FIX_TOPIC = "/fix"
 IMU_TOPIC = "/imu/data"
+DETECTIONS_TOPIC = "/detections"
+MASK_TOPIC = "/detections/mask"
 
 MAP_FRAME, ODOM_FRAME, BASE_FRAME = "map", "odom", "base_link"
 CAMERA_FRAME, GPS_FRAME, IMU_FRAME = "camera_optical_frame", "gps", "imu_link"
@@ -51,8 +55,10 @@ _LATCHED = Qos(
 
 @lru_cache(maxsize=1)
 def typestore() -> Typestore:
-    """The message types of ROS 2 Kilted; those that this package reads and writes are the same in Jazzy and Lyrical."""
-    return get_typestore(Stores.ROS2_KILTED)
+    """The message types of ROS 2 Kilted and of detections; those that this package reads and writes are the same in Jazzy and Lyrical."""
+    types = get_typestore(Stores.ROS2_KILTED)
+    register_vision_messages(types)
+    return types
 
 
 class BagWriter:
@@ -109,20 +115,7 @@ class BagWriter:
     def image(self, stamp_ns: int, image: NDArray[np.uint8]) -> None:
         """(H, W, 3) uint8 RGB, or (H, W) uint8 gray, which becomes mono8."""
         if self._image_format == "raw":
-            height, width = image.shape[:2]
-            encoding, step = ("mono8", width) if image.ndim == 2 else ("rgb8", 3 * width)
-            self._write(
-                IMAGE_TOPIC,
-                stamp_ns,
-                "sensor_msgs/msg/Image",
-                header=self._header(stamp_ns, CAMERA_FRAME),
-                height=height,
-                width=width,
-                encoding=encoding,
-                is_bigendian=0,
-                step=step,
-                data=np.ascontiguousarray(image, dtype=np.uint8).reshape(-1),
-            )
+            self._raw_image(IMAGE_TOPIC, stamp_ns, image)
             return
         encoded = encode_image(image, {"jpeg": ".jpg", "png": ".png"}[self._image_format], self._jpeg_quality)
         self._write(
@@ -133,6 +126,14 @@ class BagWriter:
             format=self._image_format,
             data=np.frombuffer(encoded, np.uint8),
         )
+
+    def detections(self, stamp_ns: int, detections: Sequence[Detection], moving: NDArray[np.bool_] | None = None) -> None:
+        """What was seen in the image of the same stamp, as object_detector says it; `moving` (H, W) bool: where something may move."""
+        header = self._header(stamp_ns, CAMERA_FRAME)
+        found = [self._detection(header, detection) for detection in detections]
+        self._write(DETECTIONS_TOPIC, stamp_ns, DETECTIONS_TYPE, header=header, detections=found)
+        if moving is not None:
+            self._raw_image(MASK_TOPIC, stamp_ns, moving.astype(np.uint8) * np.uint8(255))
 
     def camera_info(self, stamp_ns: int, camera: Camera) -> None:
         """Intrinsics of the image of the same stamp.
@@ -228,6 +229,39 @@ class BagWriter:
             linear_acceleration=self._vector(linear_acceleration_m_s2),
             linear_acceleration_covariance=np.zeros(9),
         )
+
+    def _raw_image(self, topic: str, stamp_ns: int, image: NDArray[np.uint8]) -> None:
+        height, width = image.shape[:2]
+        encoding, step = ("mono8", width) if image.ndim == 2 else ("rgb8", 3 * width)
+        self._write(
+            topic,
+            stamp_ns,
+            "sensor_msgs/msg/Image",
+            header=self._header(stamp_ns, CAMERA_FRAME),
+            height=height,
+            width=width,
+            encoding=encoding,
+            is_bigendian=0,
+            step=step,
+            data=np.ascontiguousarray(image, dtype=np.uint8).reshape(-1),
+        )
+
+    def _detection(self, header: Any, detection: Detection) -> Any:
+        x0, y0, x1, y1 = (float(edge) for edge in detection.box)
+        point = self._new("vision_msgs/msg/Point2D", x=(x0 + x1) / 2, y=(y0 + y1) / 2)
+        centre = self._new("vision_msgs/msg/Pose2D", position=point, theta=0.0)
+        nowhere = self._new(
+            "geometry_msgs/msg/Pose",
+            position=self._new("geometry_msgs/msg/Point", x=0.0, y=0.0, z=0.0),
+            orientation=self._quaternion(Pose.identity()),
+        )
+        result = self._new(
+            "vision_msgs/msg/ObjectHypothesisWithPose",
+            hypothesis=self._new("vision_msgs/msg/ObjectHypothesis", class_id=detection.label, score=float(detection.score)),
+            pose=self._new("geometry_msgs/msg/PoseWithCovariance", pose=nowhere, covariance=np.zeros(36)),
+        )
+        box = self._new("vision_msgs/msg/BoundingBox2D", center=centre, size_x=x1 - x0, size_y=y1 - y0)
+        return self._new("vision_msgs/msg/Detection2D", header=header, results=[result], bbox=box, id="")
 
     def _odometry(self, topic: str, stamp_ns: int, frame: str, pose: Pose, covariance: Any, twist: Any, twist_covariance: Any) -> None:
         x, y, z = pose.translation.tolist()

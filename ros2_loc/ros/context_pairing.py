@@ -21,6 +21,7 @@ from ros2_loc.ros.diagnostics import Level, Report
 from ros2_loc.ros.mailbox import Mailbox
 
 _KEPT = 64  # images and partners that wait for each other
+_JUMP_BACK_NS = 500_000_000  # a partner older by more than the newest image that was taken is of a new time
 _PATIENCE = 5  # images in a row without a partner, after which none is waited for until one comes
 _RECENT = 20
 
@@ -100,9 +101,8 @@ class PairingMailbox(Mailbox[ReceivedImage]):
             self._heard, self._without = self._heard + 1, 0
             if stamp_ns in self._arrived:
                 self._delays_s.append(max(self._clock() - self._arrived[stamp_ns], 0.0))
-            if stamp_ns > self._taken_ns:
-                _remember(self._partners, stamp_ns, partner)
-                self._changed.notify()
+            _remember(self._partners, stamp_ns, partner)
+            self._changed.notify()
 
     def pairings(self) -> Pairings:
         """The counts; any thread."""
@@ -110,11 +110,12 @@ class PairingMailbox(Mailbox[ReceivedImage]):
             return Pairings(self._paired, self._unpaired, self._heard, tuple(self._recent), tuple(self._delays_s))
 
     def clear(self) -> None:
-        """Throw away what waits: stamps have jumped back."""
+        """Throw away what waits: stamps have jumped back. Partners may have jumped before their images: these stay."""
         with self._changed:
             self._images.clear()
-            self._partners.clear()
             self._arrived.clear()
+            for stamp_ns in [ns for ns in self._partners if ns > self._taken_ns - _JUMP_BACK_NS]:
+                del self._partners[stamp_ns]
             self._taken_ns = 0
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from ros2_loc.core.camera import Camera
 from ros2_loc.core.geodesy import GeoFix
 from ros2_loc.core.pose import BODY_FROM_OPTICAL, Pose, so3_exp
+from ros2_loc.core.types import Detection
 from ros2_loc.errors import DataError
 from ros2_loc.io.bag_reader import BagReader, is_bag, storage_files
 from ros2_loc.io.bags import BagWriter, typestore
@@ -380,3 +381,33 @@ def test_a_camera_info_of_another_size_is_refused(tmp_path: Path) -> None:
         writer.camera_info(T0, Camera.pinhole(32, 24, 25, 25, 16, 12))
     with pytest.raises(DataError, match=r"camera_info says 32x24 but /camera/image_raw is 64x48"):
         open_sequence(tmp_path / "b")
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_detections_and_masks_lie_beside_the_images_that_they_are_of(tmp_path: Path, storage: Any) -> None:
+    moving = np.random.default_rng(0).random((HEIGHT, WIDTH)) > 0.5
+    boxes = {"car": [1, 2, 11, 6], "person": [3.5, 0, 4.5, 9]}
+    found = [Detection(np.array(box, dtype=np.float32), label, 0.5) for label, box in boxes.items()]
+    with BagWriter(tmp_path / "bag", storage=storage) as bag:
+        bag.static_transform(T0, MOUNTING)
+        bag.camera_info(T0, CAMERA)
+        bag.image(T0, picture(0))
+        bag.detections(T0, found, moving)
+        bag.detections(T0 + STEP, [])
+    with BagReader(tmp_path / "bag") as reader:
+        assert reader.topics["/detections"].message_type == "vision_msgs/msg/Detection2DArray"
+        (_, stamp, first), (_, _, second) = reader.read(["/detections"])
+        assert stamp == T0 and (first.header.stamp.sec, first.header.frame_id) == (T0 // 10**9, "camera_optical_frame")
+        said = {one.results[0].hypothesis.class_id: one.bbox for one in first.detections}
+        assert (said["car"].center.position.x, said["car"].center.position.y, said["car"].size_x, said["car"].size_y) == (6, 4, 10, 4)
+        assert said["person"].size_x == 1 and first.detections[0].results[0].hypothesis.score == 0.5 and second.detections == []
+        ((_, _, mask),) = reader.read(["/detections/mask"])
+        np.testing.assert_array_equal(mask.data.reshape(HEIGHT, WIDTH), np.where(moving, 255, 0))
+    assert len(open_sequence(tmp_path / "bag")) == 1, "the mask is no second camera"
+
+
+def test_the_messages_of_detections_are_those_of_vision_msgs(checkout: Path) -> None:
+    from ros2_loc.io.vision_messages import _DEFINITIONS
+
+    folder = checkout / "interfaces" / "vision_msgs" / "msg"
+    assert {path.stem: path.read_text().split() for path in folder.glob("*.msg")} == {n: t.split() for n, t in _DEFINITIONS.items()}

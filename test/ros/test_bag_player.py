@@ -24,9 +24,11 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import Detection2DArray
 
 from ros2_loc.core.camera import Camera
 from ros2_loc.core.pose import Pose
+from ros2_loc.core.types import Detection
 from ros2_loc.io.bags import BagWriter, typestore
 from ros2_loc.ros.bag_player_node import BagPlayer
 from ros2_loc.ros.conversions import ns_from_stamp
@@ -62,6 +64,8 @@ class Listener:
             (Odometry, "/odom", reliable),
             (Odometry, "/ground_truth/odometry", reliable),
             (Clock, "/clock", reliable),
+            (Detection2DArray, "/detections", reliable),
+            (Image, "/detections/mask", reliable),
             (TFMessage, "/tf", reliable),
             (TFMessage, "/tf_static", TF_STATIC),
         ):
@@ -131,6 +135,23 @@ def test_start_and_duration_cut_a_piece_with_its_latched_topics(play: Callable[.
     listener = play(write_bag(tmp_path / "bag"), start_s=0.2, duration_s=0.15)
     assert listener.stamps_s("/camera/image_raw") == pytest.approx([0.2, 0.25, 0.3])
     assert len(listener.of("/tf_static")) == 1 and listener.clock_s()[0] == pytest.approx(0.2)
+
+
+def test_recorded_detections_are_played_unless_a_detector_runs(play: Callable[..., Listener], tmp_path: Path) -> None:
+    moving = np.zeros((16, 32), dtype=bool)
+    moving[4:12, 8:20] = True
+    with BagWriter(tmp_path / "bag") as bag:
+        for i in range(4):
+            stamp = T0 + i * S // 20
+            bag.image(stamp, np.full((16, 32, 3), i, np.uint8))
+            bag.detections(stamp, [Detection(np.array([8, 4, 20, 12], dtype=np.float32), "car", 0.75)], moving)
+    listener = play(tmp_path / "bag")
+    assert listener.stamps_s("/detections") == pytest.approx([0, 0.05, 0.1, 0.15]) and len(listener.of("/detections/mask")) == 4
+    (car,) = listener.of("/detections")[0].detections
+    assert (car.results[0].hypothesis.class_id, car.results[0].hypothesis.score, car.bbox.center.position.x) == ("car", 0.75, 14.0)
+    assert np.frombuffer(listener.of("/detections/mask")[0].data, np.uint8).reshape(16, 32)[5, 9] == 255
+    live = play(tmp_path / "bag", live_detections=True)
+    assert len(live.of("/camera/image_raw")) == 4 and not live.of("/detections") and not live.of("/detections/mask")
 
 
 def test_a_loop_starts_time_over(play: Callable[..., Listener], tmp_path: Path) -> None:

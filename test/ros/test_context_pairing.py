@@ -96,15 +96,18 @@ def test_nobody_is_waited_for_who_never_comes_until_he_does() -> None:
 
 
 def test_a_jump_back_forgets_images_and_partners() -> None:
-    box = PairingMailbox(0.05)
-    box.put(image(100))
-    box.offer(100, "mask")
-    assert taken(box) == (100, "mask")
-    box.offer(200, "of the round before")
+    box, s = PairingMailbox(LONG_S), 1_000_000_000
+    box.put(image(100 * s))
+    box.offer(100 * s, "mask")
+    assert taken(box) == (100 * s, "mask")
+    box.offer(101 * s, "of the round before")
+    box.offer(7 * s, "of the new round, before its image")
     box.clear()
-    box.offer(7, "mask")
-    box.put(image(7))
-    assert taken(box) == (7, "mask")
+    box.put(image(101 * s))
+    box.put(image(7 * s))
+    assert taken(box) == (7 * s, "of the new round, before its image")
+    box.offer(101 * s, "mask")
+    assert taken(box) == (101 * s, "mask")
 
 
 def test_closing_wakes_and_nothing_comes_any_more() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,12 +21,14 @@ from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
 from rclpy.parameter import Parameter
 from ros2_loc.msg import LocalizationStatus, RetrievedPlaces
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from vision_msgs.msg import Detection2DArray
 
 from ros2_loc.core.pose import Pose
-from ros2_loc.core.types import Candidate, Frame, PoseEstimate, Rejection, RejectionReason
+from ros2_loc.core.types import Candidate, Detection, Frame, PoseEstimate, Rejection, RejectionReason
 from ros2_loc.localization.map_localizer import Localization
 from ros2_loc.localization.place_search import FoundPlaces
 from ros2_loc.ros import conversions, map_localizer_node, qos
+from ros2_loc.ros.detection_messages import detections_to_message, mask_to_message
 from ros2_loc.ros.tf import StaticTransformBroadcaster
 
 S = 1_000_000_000
@@ -323,6 +326,77 @@ def test_odometry_is_asked_for_by_pipelines_that_use_it(world: Callable[..., Wor
 
     assert there.until(arrived)
     np.testing.assert_allclose(localizer.frames[-1][0].odom_from_base.matrix, odom_from_base.matrix)
+
+
+def moving(there: World, stamp_ns: int, width: int = WIDTH, height: int = HEIGHT) -> Image:
+    """A mask in whose left half something moves."""
+    seen = np.zeros((height, width), dtype=bool)
+    seen[:, : width // 2] = True
+    return mask_to_message(seen, conversions.header(stamp_ns, "camera"))
+
+
+def test_masks_of_the_same_stamp_are_taken_and_late_ones_done_without(world: Callable[..., World], localizer: FakeLocalizer) -> None:
+    there = world(context="mask", context_wait_ms=1000.0)
+    masks = there.node.create_publisher(Image, "detections/mask", qos.image_qos())
+    assert there.until(lambda: masks.get_subscription_count() == 1)
+    there.images.publish(there.image(START))
+    masks.publish(moving(there, START))
+    assert there.until(lambda: len(there.statuses) == 1)
+    mask = localizer.frames[-1][0].mask
+    assert mask is not None and not mask[:, :32].any() and mask[:, 32:].all()
+    masks.publish(moving(there, START + 5, width=10))
+    assert there.answer(there.image(START + 5)).accepted and localizer.frames[-1][0].mask is None, "of another size: refused"
+    began = time.monotonic()
+    assert there.answer(there.image(START + S)).accepted and time.monotonic() - began >= 1.0
+    assert localizer.frames[-1][0].mask is None
+
+    def reported() -> bool:
+        found = [s for array in there.diagnostics for s in array.status if s.name == "map_localizer: context"]
+        counts = [{kv.key: kv.value for kv in s.values} for s in found]
+        return any((c.get("paired by stamp"), c.get("localized without"), c.get("refused")) == ("2", "1", "1") for c in counts)
+
+    assert there.until(reported)
+
+
+def test_boxes_of_anybody_mask_by_the_pipelines_context(world: Callable[..., World], localizer: FakeLocalizer, tmp_path: Path) -> None:
+    (tmp_path / "context.yaml").write_text('context: {labels: ["7"], margin_px: 0.0, margin_share: 0.0}\n')
+    there = world(context="detections", pipeline=str(tmp_path / "context.yaml"), context_wait_ms=5000.0)
+    boxes = there.node.create_publisher(Detection2DArray, "detections", qos.RESULT)
+    assert there.until(lambda: boxes.get_subscription_count() == 1)
+    edges = {"7": [8, 4, 24, 40], "2": [30, 4, 40, 40]}
+    found = [Detection(np.array(box, dtype=np.float32), label, 0.9) for label, box in edges.items()]
+    boxes.publish(detections_to_message(found, conversions.header(START, "camera")))
+    assert there.answer(there.image(START)).accepted
+    mask = localizer.frames[-1][0].mask
+    assert mask is not None and (~mask).sum() == 16 * 36 and not mask[4:40, 8:24].any()
+
+
+def test_the_pipelines_own_detector_runs_only_where_it_is_asked_for(
+    localizer: FakeLocalizer, domain: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(map_localizer_node, "MapLocalizer", lambda *arguments: given.append(arguments[1]))
+    (tmp_path / "own.yaml").write_text("detector: {name: centernet}\n")
+    for context in ("pipeline", "none", "mask", "detections"):
+        values = {"map": "/maps/fake", "pipeline": str(tmp_path / "own.yaml"), "context": context}
+        node = map_localizer_node.MapLocalizerNode(parameter_overrides=[Parameter(k, value=v) for k, v in values.items()])
+        assert node.start()
+        node.stop()
+        node.destroy_node()
+    assert [pipeline.detector for pipeline in given] == [{"name": "centernet"}, {}, {}, {}]
+
+
+def test_a_loop_of_a_bag_with_masks_pairs_again(world: Callable[..., World], localizer: FakeLocalizer) -> None:
+    there = world(context="mask", context_wait_ms=5000.0)
+    masks = there.node.create_publisher(Image, "detections/mask", qos.image_qos(depth=5))
+    assert there.until(lambda: masks.get_subscription_count() == 1)
+    for _ in range(2):
+        for k in (0, 1, 2):
+            there.images.publish(there.image(START + k * S))
+            masks.publish(moving(there, START + k * S))
+            count = len(there.poses) + 1
+            assert there.until(lambda count=count: len(there.poses) == count)
+            assert localizer.frames[-1][0].mask is not None
 
 
 def test_cleanup_and_another_start_leave_nothing_behind(world: Callable[..., World]) -> None:
