@@ -22,7 +22,7 @@ def add_detection(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("results")
     text = "folder for detection.json, detection.html, pictures/, detections/, and finished parts: an interrupted call goes on from them"
     group.add_argument("--out", type=Path, required=True, metavar="DIR", help=text)
-    group.add_argument("--pictures", type=int, default=4, metavar="N", help="images that are shown for each method (default: 4; 0: none)")
+    group.add_argument("--pictures", type=int, default=4, metavar="N", help="images that are shown, by all methods (default: 4; 0: none)")
 
 
 def _add_methods(group: Any) -> None:
@@ -92,18 +92,17 @@ def _finish(arguments: argparse.Namespace, evaluation: Any, measured: Any) -> in
     for t in tables(evaluation):
         print(f"{t.title}\n{table(t.rows, t.header)}\n{t.note}\n")
     evaluation.write_json(arguments.out / "detection.json")
-    drawn = _pictures(arguments, measured) if arguments.pictures > 0 else {}
+    drawn = _pictures(arguments, measured) if arguments.pictures > 0 else []
     print(f"numbers: {arguments.out / 'detection.json'}")
     print(f"report:  {write_detection_report(evaluation, arguments.out / 'detection.html', drawn)}")
     return 0
 
 
-def _pictures(arguments: argparse.Namespace, measured: Any) -> dict[str, Any]:
+def _pictures(arguments: argparse.Namespace, measured: Any) -> list[Any]:
     from ros2_loc.evaluation.detection_pictures import pictures_of
     from ros2_loc.io.images import write_image
 
-    drawn = {}
-    for name, (caption, picture) in pictures_of(measured, arguments.pictures).items():
-        write_image(arguments.out / "pictures" / f"{name}.png", picture)
-        drawn[caption] = picture
+    drawn = pictures_of(measured, arguments.pictures)
+    for shown in drawn:
+        write_image(arguments.out / "pictures" / f"{shown.file}.png", shown.picture)
     return drawn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,30 +16,45 @@ from ros2_loc.io.coco import mask_of_rle
 from ros2_loc.io.coco_results import FoundObjects
 from ros2_loc.io.images import RGB
 from ros2_loc.io.labelled_images import DetectionDataset
-from ros2_loc.visualization.colors import AMBER, GRAY, GREEN, RED, Color
+from ros2_loc.visualization.colors import GRAY, Color
 from ros2_loc.visualization.detections import Drawing, draw_detections
 
-PER_METHOD = 4
+IMAGES = 4
 _LEAST_PX = 960  # pictures of narrow images are enlarged
-_PARTS: tuple[tuple[str, Color], ...] = (("ignored", GRAY), ("missed", AMBER), ("wrong", RED), ("right", GREEN))
+# brighter than those of plots: they lie on photographs
+_COLORS: dict[str, Color] = {"right": (52, 211, 110), "wrong": (248, 60, 60), "missed": (255, 176, 32), "ignored": GRAY}
 
 
-def pictures_of(measured: Measured, count: int = PER_METHOD) -> dict[str, tuple[str, RGB]]:
-    """Name -> (caption, picture): the same `count` images with what each method made of them.
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """One image as one method sees it; `picture` is (H, W, 3) uint8 RGB, `file` a name for it without suffix."""
+
+    method: str
+    image: str
+    caption: str
+    picture: RGB
+
+    @property
+    def file(self) -> str:
+        """Letters, digits, and what else a file's name may have."""
+        return "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{self.image.rpartition('.')[0]}_{self.method}")
+
+
+def pictures_of(measured: Measured, count: int = IMAGES) -> list[Shown]:
+    """`count` images, each with what every method made of it.
 
     Chosen are those on which the methods differ most; with one method, some from its worst to its best. Shown are detections from the
     score on that makes the method's best F1. Green: right at IoU 0.5; red: wrong; amber: missed; gray: ignored.
     """
     shown = [(cell, found) for cell, found in zip(measured.cells, measured.found, strict=True) if found is not None]
     kept = [[f.subset(f.scores >= _cut(cell)) for f in found] for cell, found in shown]
-    drawn = {}
+    drawn = []
     for k in telling_images(measured.dataset, kept, count):
         image = measured.dataset.images[k]
         for (cell, _), found in zip(shown, kept, strict=True):
             picture, counts = _draw(measured.dataset, k, found[k])
             said = ", ".join(f"{counts[word]} {word}" for word in ("right", "wrong", "missed"))
-            name = f"{_plain(cell.method)}_{_plain(image.name.rpartition('.')[0])}"
-            drawn[name] = (f"{cell.method}: {said}, scores from {_cut(cell):.2f} · {image.name}", picture)
+            drawn.append(Shown(cell.method, image.name, f"{cell.method}: {said}, scores from {_cut(cell):.2f}", picture))
     return drawn
 
 
@@ -73,7 +89,7 @@ def _draw(dataset: DetectionDataset, k: int, found: FoundObjects) -> tuple[RGB, 
         "right": _of_found(dataset, found.subset(pairs.verdicts == dm.RIGHT)),
     }
     everything, colors, texts = [], [], []
-    for word, color in reversed(_PARTS):
+    for word, color in _COLORS.items():
         for one in groups[word]:
             everything.append(one)
             colors.append(color)
@@ -100,7 +116,3 @@ def _of_found(dataset: DetectionDataset, found: FoundObjects) -> list[Detection]
 
 def _cut(cell: DetectionCell) -> float:
     return 0.0 if cell.scores is None or cell.scores.operating is None else cell.scores.operating.min_score
-
-
-def _plain(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 
 from ros2_loc.errors import DataError
 from ros2_loc.evaluation.detection_metrics import mean_of
+from ros2_loc.evaluation.detection_pictures import Shown
 from ros2_loc.evaluation.detection_records import DetectionEvaluation, DetectionScores, JudgedOn
 from ros2_loc.evaluation.detection_tables import headline, tables
 from ros2_loc.evaluation.report import detection_figures as figures
 from ros2_loc.evaluation.report.features import WIDE_TABLES, settings_rows
-from ros2_loc.evaluation.report.page import Picture, card, jpeg, percent, plot_figure, text_table
+from ros2_loc.evaluation.report.page import card, jpeg, percent, plot_figure, text_table
 from ros2_loc.evaluation.report.style import PAGE
 from ros2_loc.io.files import atomic_path
 
 _FOOTER = """Made by ros2_loc. AP: average precision by pycocotools, mean over IoU 0.5 to 0.95 and over the labels that have objects.
 Times are of this machine, of one image, without reading it."""
 
+_METHODS = "<style>.side-by-side.methods { grid-template-columns: repeat(auto-fit, minmax(min(340px, 100%), 1fr)); }</style>"
+
 
 def write_detection_report(
-    evaluation: DetectionEvaluation, out_html: Path | str, pictures: Mapping[str, Picture] | None = None
+    evaluation: DetectionEvaluation, out_html: Path | str, pictures: Sequence[Shown] = ()
 ) -> Path:
     """Writes the page; whole or not at all.
 
     Args:
-        pictures: caption -> (H, W, 3) uint8 RGB, in the order of the page.
+        pictures: those of one image stand beside each other.
 
     Raises:
         DataError: no method was run, or a place that can't be written to.
@@ -36,7 +39,7 @@ def write_detection_report(
     if not methods:
         raise DataError(f"evaluation {evaluation.title!r} has no results: there is nothing to report")
     best = max(methods, key=lambda m: headline(m[1]))
-    body = "\n".join([_headlines(*best), _plots(evaluation, methods), _pictures(pictures or {}), _numbers(evaluation)])
+    body = "\n".join([_headlines(*best), _plots(evaluation, methods), _pictures(pictures), _numbers(evaluation)])
     lead = escape(_lead(evaluation.judged_on, best[0], best[1], len(methods)))
     html = Template(PAGE).substitute(title=escape(evaluation.title), lead=lead, body=body, footer=_FOOTER)
     with atomic_path(Path(out_html)) as temporary:
@@ -58,10 +61,10 @@ def told(judged_on: JudgedOn) -> str:
 
 def _lead(judged_on: JudgedOn, method: str, scores: DetectionScores, count: int) -> str:
     if scores.box.ap is None:
-        return f"{told(judged_on)}. There are no objects to find: nothing is judged but what was made up."
+        return f"{told(judged_on).removesuffix('.')}. There are no objects to find: nothing is judged but what was made up."
     first = f"{method} is the best of {count}: " if count > 1 else f"{method}: "
     masks = f", of masks {percent(scores.mask.ap)}" if scores.mask is not None else ""
-    return f"{first}AP of boxes {percent(scores.box.ap)}{masks}. {told(judged_on)}."
+    return f"{first}AP of boxes {percent(scores.box.ap)}{masks}. {told(judged_on).removesuffix('.')}."
 
 
 def _headlines(method: str, s: DetectionScores) -> str:
@@ -94,16 +97,19 @@ def _plots(evaluation: DetectionEvaluation, methods: figures.Named) -> str:
     return f'<section class="plots">{"".join(out)}</section>'
 
 
-def _pictures(pictures: Mapping[str, Picture]) -> str:
-    shown = [
-        f'<figure class="wide"><p>{escape(words)}</p><img alt="{escape(words)}" src="{jpeg(picture)}"></figure>'
-        for words, picture in pictures.items()
-    ]
-    if not shown:
+def _pictures(pictures: Sequence[Shown]) -> str:
+    if not pictures:
         return ""
-    words = "Green: right at IoU 0.5; red: wrong; amber: missed; gray: regions that are not judged."
-    head = f'<h2 class="section">Pictures</h2><p class="words">{words}</p>'
-    return f'<section>{head}<div class="side-by-side">{"".join(shown)}</div></section>'
+    groups = ""
+    for image in dict.fromkeys(p.image for p in pictures):
+        shown = "".join(
+            f'<figure class="wide"><p>{escape(p.caption)}</p><img alt="{escape(p.caption)}" src="{jpeg(p.picture)}"></figure>'
+            for p in pictures
+            if p.image == image
+        )
+        groups += f'<p class="words">{escape(image)}</p><div class="side-by-side methods">{shown}</div>'
+    words = "Green: right at IoU 0.5; red: wrong; amber: missed; gray: regions that are not judged. Numbers: scores in %."
+    return f'{_METHODS}<section><h2 class="section">Pictures</h2><p class="words">{words}</p>{groups}</section>'
 
 
 def _numbers(evaluation: DetectionEvaluation) -> str:

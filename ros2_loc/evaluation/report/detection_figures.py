@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ros2_loc.evaluation.detection_errors import KINDS
 from ros2_loc.evaluation.detection_metrics import CURVE_IOUS, FALSE_DISCOVERY_IOUS, SIZES
@@ -44,7 +45,7 @@ def mistakes(methods: Named) -> bytes:
         values = [[*(s.errors.gains[kind] for kind in KINDS), s.errors.false_positive, s.errors.false_negative] for _, s in methods]
         _bars(axes, names, values, methods)
         axes.set_ylabel("gain of AP 50 [%]")
-        axes.tick_params(axis="x", labelsize=8)
+        axes.tick_params(axis="x", labelsize=7.2)
         axes.axvline(len(KINDS) - 0.5, color="#e2e8f0", lw=0.9, zorder=0)
 
     return png(3.6, draw)
@@ -83,8 +84,12 @@ def against_time(methods: Named) -> bytes:
         for color, (name, s) in zip(_COLORS, methods, strict=False):
             if s.median_s is not None and s.box.ap is not None:
                 axes.plot(1000 * s.median_s, 100 * s.box.ap, "o", color=color, ms=7, label=name)
+        times = [1000 * s.median_s for _, s in methods if s.median_s]
         axes.set_xscale("log")
-        axes.set(xlabel="time of an image [ms]", ylabel="AP [%]", ylim=(0, 101))
+        axes.set(xlabel="time of an image [ms]", ylabel="AP [%]", ylim=(0, 101), xlim=(min(times) / 2, 2 * max(times)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         legend_above(axes)
 
     return png(3.6, draw)
