@@ -13,11 +13,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMPLEMENTED = (
-    *("centernet", "cosplace", "cvlnet", "cvnet", "d2net", "delg", "hrnet", "loftr", "patchnetvlad", "r2d2", "rrt", "superglue"),
+    *("centernet", "cosplace", "cvlnet", "cvnet", "d2det", "d2net", "delg", "hrnet", "loftr", "patchnetvlad", "r2d2", "rrt", "superglue"),
     *("transvpr",),
 )
 # half a minute of a core each: with the slow tests, unless goldens are asked for
-LARGE = ("centernet", "cosplace", "cvlnet", "cvnet", "hrnet", "loftr")
+LARGE = ("centernet", "cosplace", "cvlnet", "cvnet", "d2det", "hrnet", "loftr")
 LINES = pytest.StashKey[list[str]]()
 _SEED = re.compile(r"golden_seed(\d+)\.npz")
 

@@ -19,8 +19,8 @@ BAR = 1e-4
 # scores that differ by less of the largest may change places between two machines, and so many keypoints may come or go
 TIE, TIES = 1e-5, 3
 _SCALED = re.compile(r"([\d.]+) x (?:the )?standard rule")
-_NOISE = re.compile(r"([\d.]+)\*rng\.standard_normal")
-_DRAWN = re.compile(r"(?:([\d.]+)\*\()?([\d.]+)\+([\d.]+)(?: n|\*rng\.standard_normal\(.*\))\)?")
+_NOISE = re.compile(r"([\d.]+)(?:\*rng\.standard_normal| n)")
+_DRAWN = re.compile(r"(?:([\d.]+)\*\()?(-?[\d.]+)\+([\d.]+)(?: n|\*rng\.standard_normal\(.*\))\)?")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import golden_centernet
 import golden_cosplace
 import golden_cvlnet
 import golden_cvnet
+import golden_d2det
 import golden_d2net
 import golden_delg
 import golden_hrnet
@@ -25,6 +26,7 @@ COMPARE = {
     "cosplace": golden_cosplace.compare_all,
     "cvlnet": golden_cvlnet.compare_all,
     "cvnet": golden_cvnet.compare_all,
+    "d2det": golden_d2det.compare_all,
     "d2net": golden_d2net.compare_all,
     "delg": golden_delg.compare_all,
     "hrnet": golden_hrnet.compare_all,

@@ -33,15 +33,19 @@ class MaskHead(nn.Module):
 
     def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """(N, D, 7, 7) and labels (N,) from 1 -> the logits (N, 28, 28) of the labels' masks, and their overlaps with the truth (N,)."""
-        fine = functional.relu(self.norm1(self.deconv1(features)))
-        logits = self.masks(functional.relu(self.deconv2(fine)))
+        logits = self.logits(features)
         row = torch.arange(len(labels), device=labels.device)
         chosen = logits[row, labels]
         return chosen, self.overlaps(features, chosen)[row, labels]
 
+    def logits(self, features: Tensor) -> Tensor:
+        """(N, D, 7, 7) -> (N, classes, 28, 28)."""
+        fine = functional.relu(self.norm1(self.deconv1(features)))
+        return self.masks(functional.relu(self.deconv2(fine)))  # type: ignore[no-any-return]
+
     def overlaps(self, features: Tensor, logits: Tensor) -> Tensor:
         """What share of mask and truth together both have (IoU), of each class (N, classes), as predicted of (N, 28, 28) logits."""
-        coarse = functional.max_pool2d(logits.sigmoid()[:, None], MASK_CELLS // CELLS)
+        coarse = functional.max_pool2d(logits.sigmoid()[:, None], MASK_CELLS // CELLS, padding=1)
         return self.scores(torch.cat([features, coarse], dim=1).flatten(1))  # type: ignore[no-any-return]
 
 

@@ -79,7 +79,7 @@ class D2Det(nn.Module):
         width: int = 576
         groups: int = 36
         mask_width: int = 256
-        mask_groups: int = 32
+        mask_groups: int = 16
         min_score: float = 0.03
         max_overlap: float = 0.5
         max_detections: int = 125
