@@ -1,4 +1,4 @@
-"""`ros2-loc export`: networks of extractors and encoders for ONNX Runtime, OpenVINO, TensorRT."""
+"""`ros2-loc export`: networks of extractors, encoders and detectors for ONNX Runtime, OpenVINO, TensorRT."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXAMPLE = (
     "ros2-loc export r2d2 --format onnx --weights r2d2_wasf_n16 --out r2d2.onnx\n"
     "  ros2-loc export aliked --format openvino --width 1248 --height 384 --precision int8 --calibrate drive/images --out aliked.xml"
 )
-NETWORKS = ("r2d2", "context_r2d2", "superpoint", "d2net", "aliked", "xfeat", "cosplace")
+NETWORKS = ("r2d2", "context_r2d2", "superpoint", "d2net", "aliked", "xfeat", "cosplace", "centernet", "d2det")
 MAX_CALIBRATION = 24
 CALIBRATION_EDGE_PX = 640
 
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _kind(network: str) -> str:
     from ros2_loc.registry import components
 
-    return next(kind for kind in ("extractor", "encoder") if network in components()[kind])
+    return next(kind for kind in ("extractor", "encoder", "detector") if network in components()[kind])
 
 
 def _default_weights(network: str) -> str:

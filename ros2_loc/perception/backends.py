@@ -6,6 +6,7 @@ Arrays in, arrays out; PyTorch is not needed. `perception.dense_network` puts th
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -23,7 +24,7 @@ Maps = list[NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class BackendConfig:
-    """What runs the dense part of an extractor.
+    """What runs the dense part of an extractor, or of a detector.
 
     Attributes:
         backend: torch; or onnxruntime, openvino, tensorrt (through ONNX Runtime) for an exported network.
@@ -55,50 +56,58 @@ class Runner(Protocol):
     size: tuple[int, int] | None
     multiple: int
 
-    def run(self, images: NDArray[np.float32]) -> Maps:
-        """(B, 3, H, W) -> the outputs in their order, maps (B, C, h, w) or vectors (B, D)."""
+    def run(self, *arrays: NDArray[np.float32]) -> Maps:
+        """The inputs in their order, images (B, 3, H, W) where there is but one -> the outputs in theirs, maps (B, C, h, w) or (B, D)."""
         ...
 
 
 class OnnxRunner:
     """ONNX Runtime: on the CPU, by CUDA, or by TensorRT."""
 
-    def __init__(self, model: Path | bytes, device: str = "cpu", threads: int = 0, tensorrt: bool = False) -> None:
-        self._session = onnx_session(model, device, threads, tensorrt)
-        self._input = self._session.get_inputs()[0]
+    def __init__(
+        self, model: Path | bytes, device: str = "cpu", threads: int = 0, tensorrt: bool = False, engines: Path | None = None
+    ) -> None:
+        self._session = onnx_session(model, device, threads, tensorrt, engines)
+        inputs = self._session.get_inputs()
+        self._names = [one.name for one in inputs]
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.size = _fixed_size(self._input.shape)
+        self.size = _fixed_size(inputs[0].shape)
         self.multiple = int(self.metadata.get("multiple", 1))
 
-    def run(self, images: NDArray[np.float32]) -> Maps:
+    def run(self, *arrays: NDArray[np.float32]) -> Maps:
         """See `Runner`."""
-        return self._session.run(None, {self._input.name: np.ascontiguousarray(images)})  # type: ignore[no-any-return]
+        named = zip(self._names, map(np.ascontiguousarray, arrays), strict=True)
+        return self._session.run(None, dict(named))  # type: ignore[no-any-return]
 
 
 class OpenVinoRunner:
     """OpenVINO on the CPU, in full precision unless the file is quantized."""
 
-    def __init__(self, model: Path | bytes, threads: int = 0) -> None:
+    def __init__(self, model: Path | bytes | Any, threads: int = 0) -> None:
+        """`model`: a file, the content of one, or an `openvino.Model`."""
         openvino = _openvino()
-        try:
-            network = openvino.Core().read_model(model)
-        except RuntimeError as error:
-            raise DataError(f"{_name(model)}: can't be read as a network by OpenVINO: export it again") from error
+        network = openvino_network(model)
         shape = network.inputs[0].partial_shape
         self.size = _fixed_size([side.get_length() if side.is_static else "" for side in shape])
-        self.metadata = _openvino_metadata(network)
+        self.metadata = openvino_metadata(network)
         self.multiple = int(self.metadata.get("multiple", 1))
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         self._compiled = openvino.compile_model(network, "CPU", options | ({"INFERENCE_NUM_THREADS": threads} if threads else {}))
 
-    def run(self, images: NDArray[np.float32]) -> Maps:
+    def run(self, *arrays: NDArray[np.float32]) -> Maps:
         """See `Runner`."""
-        results = self._compiled([np.ascontiguousarray(images)])
+        results = self._compiled([np.ascontiguousarray(one) for one in arrays])
         return [results[output] for output in self._compiled.outputs]
 
 
-def open_runner(config: BackendConfig, model: Path | bytes, device: str) -> Runner:
+def open_runner(config: BackendConfig, model: Path | bytes | Any, device: str, engines: Path | None = None) -> Runner:
     """The runner of a backend other than torch.
+
+    Args:
+        config: backend and threads; the `model` in it is not looked at.
+        model: a file, the content of one, or an `openvino.Model`.
+        device: cpu or cuda.
+        engines: folder where TensorRT keeps its engines, for a `model` that is no file.
 
     Raises:
         ConfigError: a backend that does not go with the device, or that this machine lacks.
@@ -113,7 +122,7 @@ def open_runner(config: BackendConfig, model: Path | bytes, device: str) -> Runn
         if isinstance(model, Path) and model.suffix not in (".xml", ".onnx"):
             raise DataError(f"{model}: OpenVINO reads .xml and .onnx files: give what `ros2-loc export` wrote")
         return OpenVinoRunner(model, config.threads)
-    return OnnxRunner(model, device, config.threads, config.backend == "tensorrt")
+    return OnnxRunner(model, device, config.threads, config.backend == "tensorrt", engines)
 
 
 def open_exported(config: BackendConfig, network: str, sha256: str, device: str) -> Runner:
@@ -131,14 +140,18 @@ def open_exported(config: BackendConfig, network: str, sha256: str, device: str)
     if not config.model:
         raise ConfigError(f"backend {config.backend} needs model: FILE, which `ros2-loc export {network} --out FILE` writes")
     runner = open_runner(config, Path(config.model).expanduser(), device)
-    held = runner.metadata
+    require_export(runner.metadata, config.model, network, sha256)
+    return runner
+
+
+def require_export(held: Mapping[str, str], model: str, network: str, sha256: str) -> None:
+    """Raise DataError when a file with this metadata is no export of a network, or of other weights; see `open_exported`."""
     if held.get("format") != FORMAT or held.get("network") != network:
         found = held.get("network") or "of someone else"
-        raise DataError(f"{config.model}: is no export of {network} but {found}: write it by `ros2-loc export {network}`")
+        raise DataError(f"{model}: is no export of {network} but {found}: write it by `ros2-loc export {network}`")
     if held.get("weights_sha256") != sha256:
         found = held.get("weights_sha256", "")[:12]
-        raise DataError(f"{config.model}: was exported from weights {found}..., the extractor has {sha256[:12]}...: export it again")
-    return runner
+        raise DataError(f"{model}: was exported from weights {found}..., the pipeline has {sha256[:12]}...: export it again")
 
 
 def run_at(runner: Runner, images: NDArray[np.float32]) -> Maps:
@@ -164,10 +177,12 @@ def run_at(runner: Runner, images: NDArray[np.float32]) -> Maps:
 
 def require_tensorrt() -> None:
     """Raise ConfigError when this ONNX Runtime can't run TensorRT; MissingDependencyError without one."""
-    _providers(_onnxruntime().get_available_providers(), b"", "cuda", tensorrt=True)
+    _providers(_onnxruntime().get_available_providers(), None, "cuda", tensorrt=True)
 
 
-def onnx_session(model: Path | bytes, device: str = "cpu", threads: int = 0, tensorrt: bool = False) -> Any:
+def onnx_session(
+    model: Path | bytes, device: str = "cpu", threads: int = 0, tensorrt: bool = False, engines: Path | None = None
+) -> Any:
     """An `onnxruntime.InferenceSession`.
 
     Args:
@@ -175,6 +190,7 @@ def onnx_session(model: Path | bytes, device: str = "cpu", threads: int = 0, ten
         device: cpu or cuda.
         threads: 0 for ONNX Runtime's own choice.
         tensorrt: engines are kept beside the file, in a folder named after it.
+        engines: that folder, for a model that is no file.
 
     Raises:
         ConfigError: this ONNX Runtime has no provider for the device.
@@ -182,7 +198,8 @@ def onnx_session(model: Path | bytes, device: str = "cpu", threads: int = 0, ten
         MissingDependencyError: onnxruntime is not installed.
     """
     runtime = _onnxruntime()
-    providers = _providers(runtime.get_available_providers(), model, device, tensorrt)
+    kept = engines or (Path(f"{model}.engines") if isinstance(model, Path) else None)
+    providers = _providers(runtime.get_available_providers(), kept, device, tensorrt)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -193,21 +210,23 @@ def onnx_session(model: Path | bytes, device: str = "cpu", threads: int = 0, ten
         raise DataError(f"{_name(model)}: ONNX Runtime {runtime.__version__} can't open it: {_one_line(error)}") from error
 
 
-def _providers(available: list[str], model: Path | bytes, device: str, tensorrt: bool) -> list[Any]:
+def _providers(available: list[str], engines: Path | None, device: str, tensorrt: bool) -> list[Any]:
     wanted = "TensorrtExecutionProvider" if tensorrt else "CUDAExecutionProvider" if device != "cpu" else "CPUExecutionProvider"
     if tensorrt and device == "cpu":
         raise ConfigError("backend tensorrt needs device cuda: on a CPU use backend onnxruntime or openvino")
     if wanted not in available:
         remedy = "pip install onnxruntime-gpu (JetPack has its own)" if device != "cpu" else "install onnxruntime again"
         raise ConfigError(f"this ONNX Runtime has no {wanted}, only {', '.join(available)}: {remedy}")
-    if tensorrt and isinstance(model, Path):
-        kept = {"trt_engine_cache_enable": True, "trt_engine_cache_path": f"{model}.engines"}
+    if tensorrt and engines:
+        kept = {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(engines)}
         return [(wanted, kept), "CUDAExecutionProvider", "CPUExecutionProvider"]
     return list(dict.fromkeys((wanted, "CPUExecutionProvider")))
 
 
 def _fixed_size(shape: list[Any]) -> tuple[int, int] | None:
-    height, width = shape[2:4]
+    if len(shape) != 4:
+        return None
+    height, width = shape[2:]
     return (int(width), int(height)) if isinstance(width, int) and isinstance(height, int) else None
 
 
@@ -232,7 +251,23 @@ def _openvino() -> Any:
     return openvino
 
 
-def _openvino_metadata(network: Any) -> dict[str, str]:
+def openvino_network(model: Path | bytes | Any) -> Any:
+    """An `openvino.Model`, of a file or of the content of one.
+
+    Raises:
+        DataError: not a network.
+        MissingDependencyError: openvino is not installed.
+    """
+    openvino = _openvino()
+    if not isinstance(model, (Path, bytes)):
+        return model
+    try:
+        return openvino.Core().read_model(model)
+    except RuntimeError as error:
+        raise DataError(f"{_name(model)}: can't be read as a network by OpenVINO: export it again") from error
+
+
+def openvino_metadata(network: Any) -> dict[str, str]:
     """What our export wrote; a network read from ONNX keeps the metadata of that file elsewhere."""
     for path in (["ros2_loc"], ["framework"]):
         if network.has_rt_info(path):

@@ -1,4 +1,4 @@
-"""Networks of extractors and encoders as ONNX or OpenVINO files, held against PyTorch before they get their name.
+"""Networks of extractors, encoders and detectors as ONNX or OpenVINO files, held against PyTorch before they get their name.
 
 What follows the dense network of an extractor (maxima, sub-pixel positions, descriptors at keypoints) stays with the extractor; both run
 the file by `backend` and `model` in their sections.
@@ -6,8 +6,6 @@ the file by `backend` and `model` in their sections.
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +20,11 @@ from ros2_loc.errors import ConfigError, DataError, MissingDependencyError
 from ros2_loc.io.files import atomic_path
 from ros2_loc.models.weight_files import locate, sha256
 from ros2_loc.perception.backends import FORMAT, BackendConfig, open_runner, require_tensorrt, run_at
+from ros2_loc.perception.export_parts import export_parts
 from ros2_loc.perception.exportable import TABLE, Exportable
+from ros2_loc.perception.parts import opened_parts
 from ros2_loc.perception.quantization import in_half_precision, quantized
+from ros2_loc.perception.tracing import trace, write_network
 from ros2_loc.registry import install_command
 
 Format = Literal["onnx", "openvino", "tensorrt"]
@@ -67,6 +68,8 @@ class ExportJob:
 
     def check_size(self, multiple: int) -> None:
         """Raise ConfigError for a size that the network does not take."""
+        if self.size and TABLE[self.network].parts:
+            raise ConfigError(f"{self.network}: is exported for images of any size: leave --width and --height out")
         if self.size and (min(self.size) < multiple or any(side % multiple for side in self.size)):
             wanted = "x".join(str(max(multiple, -(-side // multiple) * multiple)) for side in self.size)
             raise ConfigError(f"{self.network}: width and height are multiples of {multiple}, for instance {wanted}")
@@ -93,20 +96,31 @@ def export(job: ExportJob) -> Exported:
     loaded = row.load(weights)
     multiple = row.multiple_of(loaded)
     job.check_size(multiple)
-    network = Flat(loaded).eval().requires_grad_(False)
     metadata = _metadata(job, row, sha256(weights), multiple)
     with atomic_path(job.out) as path:
         traced = path.with_suffix(".traced.onnx")
-        _trace(network, job, row, multiple, traced)
-        _in_precision(traced, job, row, multiple)
-        _write(traced, path, job, metadata)
-        errors = _errors(network, path, job, row)
+        if row.parts:
+            errors = export_parts(loaded, row, path, job, metadata, example, (_TRACED_PX, _CHECKED_PX))
+        else:
+            network = Flat(loaded).eval().requires_grad_(False)
+            _trace(network, job, row, multiple, traced)
+            _in_precision(traced, job, row, multiple)
+            write_network(traced, path, job.format, job.precision, metadata)
+            errors = _errors(network, path, job, row)
         _check(errors, job)
         if job.format == "openvino":  # the weights first: a network without them can't be read
             path.with_suffix(".bin").replace(job.out.with_suffix(".bin"))
     if job.format == "tensorrt":
-        open_runner(BackendConfig(backend="tensorrt"), job.out, "cuda")
+        _build_engines(job.out, bool(row.parts))
     return Exported(job.out, errors)
+
+
+def _build_engines(path: Path, has_parts: bool) -> None:
+    config = BackendConfig(backend="tensorrt")
+    if has_parts:
+        opened_parts(config, path, "cuda")
+    else:
+        open_runner(config, path, "cuda")
 
 
 class Flat(nn.Module):
@@ -160,21 +174,7 @@ def _trace(network: Flat, job: ExportJob, row: Exportable, multiple: int, path: 
         sides = [torch.export.Dim(name, min=max(2, 32 // multiple), max=1 << 14) for name in ("rows", "columns")]
         height, width = sides if multiple == 1 else [multiple * side for side in sides]
         shapes = ({0: torch.export.Dim("batch", min=1, max=256), 2: height, 3: width},)
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                network, (image,), dynamo=True, dynamic_shapes=shapes, input_names=["images"], output_names=list(row.outputs), verbose=False
-            )
-        program.save(str(path))  # type: ignore[union-attr]
-    except Exception as error:  # PyTorch has no common class for what an operation without ONNX counterpart raises
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{job.network} can't be exported by PyTorch {torch.__version__}: {reason}") from error
-    finally:
-        quiet.setLevel(level)
+    trace(network, (image,), shapes, (["images"], list(row.outputs)), path, job.network)
 
 
 def _in_precision(traced: Path, job: ExportJob, row: Exportable, multiple: int) -> None:
@@ -183,22 +183,6 @@ def _in_precision(traced: Path, job: ExportJob, row: Exportable, multiple: int) 
         quantized(traced, images, job.size, multiple)
     elif job.precision == "fp16" and job.format != "openvino":  # OpenVINO does it itself
         in_half_precision(traced)
-
-
-def _write(traced: Path, path: Path, job: ExportJob, metadata: dict[str, str]) -> None:
-    if job.format == "openvino":
-        import openvino
-
-        network = openvino.Core().read_model(traced)
-        for key, value in metadata.items():
-            network.set_rt_info(value, ["ros2_loc", key])
-        openvino.save_model(network, path, compress_to_fp16=job.precision == "fp16")
-        return
-    import onnx
-
-    model = onnx.load(traced)
-    onnx.helper.set_model_props(model, metadata)
-    onnx.save(model, path)
 
 
 def _errors(network: Flat, path: Path, job: ExportJob, row: Exportable) -> tuple[tuple[str, float], ...]:

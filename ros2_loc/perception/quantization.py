@@ -20,12 +20,16 @@ def quantized(path: Path, images: Iterator[NDArray[np.float32]], size: tuple[int
         size: (width, height) px that the file wants, or None for any.
         multiple: of width and height.
     """
+    quantized_by(path, ({"images": fitted(image, size, multiple)} for image in images))
+
+
+def quantized_by(path: Path, readings: Iterator[dict[str, NDArray[np.float32]]]) -> None:
+    """As `quantized`, by all inputs of the file by name."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            image = next(images, None)
-            return None if image is None else {"images": fitted(image, size, multiple)}
+            return next(readings, None)
 
     root = logging.getLogger()
     level = root.level

@@ -88,7 +88,7 @@ def test_an_export_of_another_network_or_of_other_weights_is_refused(tmp_path: P
     assert open_exported(config, "tiny", "ab" * 32, "cpu").metadata == METADATA
     with pytest.raises(DataError, match="is no export of r2d2 but tiny: write it by `ros2-loc export r2d2`"):
         open_exported(config, "r2d2", "ab" * 32, "cpu")
-    with pytest.raises(DataError, match=r"from weights abababababab\.\.\., the extractor has cdcdcdcdcdcd"):
+    with pytest.raises(DataError, match=r"from weights abababababab\.\.\., the pipeline has cdcdcdcdcdcd"):
         open_exported(config, "tiny", "cd" * 32, "cpu")
     foreign = BackendConfig(backend="onnxruntime", model=str(write(tmp_path / "foreign.onnx", metadata={})))
     with pytest.raises(DataError, match="but of someone else"):

@@ -8,7 +8,7 @@ what is found.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,10 @@ from torch.export import Dim
 from torchvision.models.detection.image_list import ImageList
 
 from ros2_loc.models.d2det.dense_regression import Regression
-from ros2_loc.models.d2det.masks import MASK_CELLS, MaskHead
+from ros2_loc.models.d2det.masks import MaskHead
 from ros2_loc.models.d2det.network import MULTIPLE, D2Det
 from ros2_loc.models.d2det.roi_pooling import CELLS, LEVELS, aligned
-from ros2_loc.perception.exportable import ExportPart
-from ros2_loc.perception.parts import Part
+from ros2_loc.perception.parts import ExportPart, Part
 
 _MAPS = 5
 _BOXES = Dim("boxes", min=1, max=1 << 16)
@@ -125,8 +124,8 @@ class _OfMaps(nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, *maps: Tensor) -> tuple[Tensor, ...]:
-        objectness, deltas = self.head(list(maps))
+    def forward(self, map0: Tensor, map1: Tensor, map2: Tensor, map3: Tensor, map4: Tensor) -> tuple[Tensor, ...]:
+        objectness, deltas = self.head([map0, map1, map2, map3, map4])
         return (*objectness, *deltas)
 
 
