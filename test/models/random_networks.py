@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ros2_loc.models.centernet import CenterNet
 from ros2_loc.models.cosplace import CosPlace
 from ros2_loc.models.cvnet import CvNet
 from ros2_loc.models.d2net import D2Net
@@ -183,8 +184,25 @@ def rrt() -> Rrt:
     return network
 
 
+def centernet() -> CenterNet:
+    """Of two labels and two levels; corners are found everywhere, and their tags are alike, so that many are paired."""
+    config = CenterNet.Config(("car", "person"), dims=(16, 24), modules=(1, 1), stacks=1, stem=8, pool_width=8, head_width=8)
+    network = CenterNet(config)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)
+    found = network.eval()(pictures())[-1]
+    for name, values in found._asdict().items():
+        last = getattr(network.stacks[0], name)[-1]
+        spread = (1.0 if name.endswith("heat") else 0.2) / values.std(dim=(0, 2, 3))
+        last.weight.mul_(spread[:, None, None, None])
+        last.bias.copy_((last.bias - values.mean(dim=(0, 2, 3))) * spread)
+    return network.train()
+
+
 # names of plugins
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "centernet": centernet,
     "superpoint": superpoint,
     "superglue": superglue,
     "d2net": d2net,
