@@ -124,6 +124,9 @@ TABLE: dict[str, dict[str, Component]] = {
         "centernet": Component(
             "ros2_loc.perception.detectors.centernet:Centernet", "CenterNet: corners and centres of objects", "torch", "centernet_52"
         ),
+        "d2det": Component(
+            "ros2_loc.perception.detectors.d2det:D2det", "D2Det: two stages, precise boxes, masks of objects", "torch", "d2det_r50"
+        ),
     },
     "cross_view": {
         "cvlnet": Component(

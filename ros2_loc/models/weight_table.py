@@ -236,6 +236,19 @@ def _centernet(layers: int, size_mb: float) -> WeightFile:
     )
 
 
+def _d2det(settings: str, size_mb: float) -> WeightFile:
+    return WeightFile(
+        published=f"D2Det_{settings}_fpn_2x.pth",
+        source="https://github.com/JialeCao001/D2Det (files linked there beside the settings of this name)",
+        licence="that of the repository: read its LICENSE; trained on COCO, whose images are Flickr's users'",
+        commercial=False,
+        size_mb=size_mb,
+        preprocessing=f"{_IMAGENET}; 1333 x 800 at most, sides filled up to multiples of 32",
+        loader="ros2_loc.models.d2det.official:load_published",
+        used_by=("d2det",),
+    )
+
+
 TABLE: dict[str, WeightFile] = {
     "small": WeightFile(
         file="cvlnet_small.safetensors",
@@ -341,4 +354,9 @@ TABLE: dict[str, WeightFile] = {
     ),
     "centernet_52": _centernet(52, 419.9),
     "centernet_104": _centernet(104, 841.2),
+    "d2det_r50": _d2det("detection_r50", 320.6),
+    "d2det_r101": _d2det("detection_r101", 396.8),
+    "d2det_r101_dcn": _d2det("detection_r101_dcn", 404.5),
+    "d2det_instance_r50": _d2det("instance_r50", 445.1),
+    "d2det_instance_r101": _d2det("instance_r101", 521.3),
 }

@@ -85,6 +85,8 @@ class D2Det(nn.Module):
         max_detections: int = 125
 
         def __post_init__(self) -> None:
+            for name in ("labels", "widths", "proposals", "proposals_before"):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
             if self.depth not in DEPTHS or len(self.widths) not in (0, 4) or (self.widths and self.deformable):
                 raise ConfigError(f"d2det: a ResNet of depth {DEPTHS}, or four widths and no deformable, got {self.depth}, {self.widths}")
             if self.width % self.groups or self.mask_width % self.mask_groups:
