@@ -50,7 +50,7 @@ class ObjectDetectorParameters(BaseParameters):
     image_reliability: str = parameter("reliable", "QoS of the image subscriptions", choices=qos.RELIABILITIES)
     max_rate_hz: float = parameter(0.0, "so many images of each camera at most, the newest; 0: no limit", minimum=0.0, live=True)
     labels: tuple[str, ...] = parameter(("",), "only these objects are published and masked; empty: all that the detector knows")
-    min_score: float = parameter(0.0, "objects below are left out, beside the detector's own limit", minimum=0.0, maximum=1.0, live=True)
+    min_score: float = parameter(0.3, "objects below are left out, beside the detector's own limit", minimum=0.0, maximum=1.0, live=True)
     mask_labels: tuple[str, ...] = parameter(("",), "what of the published objects is in the mask; empty: all that can move")
     mask_min_score: float = parameter(0.3, "objects below are not in the mask", minimum=0.0, maximum=1.0)
     mask_margin_px: float = parameter(4.0, "how far the mask reaches beyond an object, px", minimum=0.0)
