@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ros2_loc.cli import train_cvlnet, train_features, train_places
+from ros2_loc.cli import train_cvlnet, train_detection, train_features, train_places
 from ros2_loc.cli.arguments import Parser
 from ros2_loc.cli.training_runs import add_common
 
-EXAMPLE = f"{train_cvlnet.EXAMPLE}\n  {train_features.EXAMPLES['r2d2']}\n  {train_places.EXAMPLES['cosplace']}"
+EXAMPLE = f"{train_cvlnet.EXAMPLE}\n  {train_features.EXAMPLES['r2d2']}\n  {train_places.EXAMPLES['cosplace']}\n  {train_detection.EXAMPLES['centernet']}"
+
+_MODULES: Any = (train_features, train_places, train_detection)
 
 
 def add_arguments(parser: Parser) -> None:
     """One verb for each network."""
     verbs = {"cvlnet": (train_cvlnet.SUMMARY, f"{train_cvlnet.EXAMPLE}\n  {train_cvlnet.MORE}")}
-    for module in (train_features, train_places):
+    for module in _MODULES:
         verbs |= {name: (module.SUMMARIES[name], example) for name, example in module.EXAMPLES.items()}
     for name, verb in parser.add_verbs(verbs).items():
         if name == "cvlnet":
@@ -31,4 +33,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _module_of(name: str) -> Any:
-    return train_features if name in train_features.EXAMPLES else train_places
+    return next(module for module in _MODULES if name in module.EXAMPLES)
