@@ -53,16 +53,16 @@ def config_of(state: Mapping[str, Tensor]) -> CenterNet.Config:
 
 
 _NAMES = (
-    (r"pre\.", "stem."),
-    (r"kps\.(\d+)\.", r"stacks.\1.hourglass."),
-    (r"cnvs\.(\d+)\.", r"stacks.\1.neck."),
-    (r"(tl|br|ct)_cnvs\.(\d+)\.", r"stacks.\2.\1_pool."),
-    (r"(tl|br|ct)_heats\.(\d+)\.", r"stacks.\2.\1_heat."),
-    (r"(tl|br)_tags\.(\d+)\.", r"stacks.\2.\1_tag."),
-    (r"(tl|br|ct)_regrs\.(\d+)\.", r"stacks.\2.\1_offset."),
-    (r"inters_\.(\d+)\.", r"between.\1.before."),
-    (r"cnvs_\.(\d+)\.", r"between.\1.after."),
-    (r"inters\.(\d+)\.", r"between.\1.residual."),
+    (r"module\.pre\.", "stem."),
+    (r"module\.kps\.(\d+)\.", r"stacks.\1.hourglass."),
+    (r"module\.cnvs\.(\d+)\.", r"stacks.\1.neck."),
+    (r"module\.(tl|br|ct)_cnvs\.(\d+)\.", r"stacks.\2.\1_pool."),
+    (r"module\.(tl|br|ct)_heats\.(\d+)\.", r"stacks.\2.\1_heat."),
+    (r"module\.(tl|br)_tags\.(\d+)\.", r"stacks.\2.\1_tag."),
+    (r"module\.(tl|br|ct)_regrs\.(\d+)\.", r"stacks.\2.\1_offset."),
+    (r"module\.inters_\.(\d+)\.", r"between.\1.before."),
+    (r"module\.cnvs_\.(\d+)\.", r"between.\1.after."),
+    (r"module\.inters\.(\d+)\.", r"between.\1.residual."),
 )
 _OF_HOURGLASS = {"up1": "past", "low1": "down", "low2": "inner", "low3": "up"}
 _OF_POOLING = {
@@ -83,7 +83,7 @@ _OF_HEADS = {"0.conv": "0", "1": "2"}
 
 
 def _renamed(key: str) -> str:
-    name = new_name(_NAMES, key.removeprefix("module."), "is no weight of CenterNet's authors; give a checkpoint of theirs")
+    name = new_name(_NAMES, key, "is no weight of CenterNet's authors; give a checkpoint of theirs")
     if found := re.match(r"(stacks\.\d+\.hourglass\.)((?:(?:up1|low1|low2|low3)\.)+)", name):
         path = "".join(f"{_OF_HOURGLASS[part]}." for part in found[2].rstrip(".").split("."))
         return found[1] + path + name[found.end() :]

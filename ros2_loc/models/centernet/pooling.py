@@ -28,10 +28,36 @@ def corner_pool(features: Tensor, direction: Direction) -> Tensor:
     """
     dim, after = _ALONG[direction]
     if torch.compiler.is_compiling():
-        return _shifted(features, dim, after)
+        return maximum_by_shifts(features, dim, after)
     if features.requires_grad and torch.is_grad_enabled():
-        return _cummax(features, dim, after)
-    return _running(features, dim, after) if features.device.type == "cpu" else _shifted(features, dim, after)
+        return maximum_by_cummax(features, dim, after)
+    return maximum_in_place(features, dim, after) if features.device.type == "cpu" else maximum_by_shifts(features, dim, after)
+
+
+def maximum_by_cummax(features: Tensor, dim: int, after: bool) -> Tensor:
+    """As `corner_pool` along dim 2 or 3, `after` a place or before it; the gradient goes to one place each."""
+    return features.flip(dim).cummax(dim).values.flip(dim) if after else features.cummax(dim).values
+
+
+def maximum_in_place(features: Tensor, dim: int, after: bool) -> Tensor:
+    """As `maximum_by_cummax`, line by line in a copy, without gradients: the fastest on a CPU."""
+    result = features.clone()
+    lines = result.unbind(dim)[:: -1 if after else 1]
+    for before, line in zip(lines, lines[1:], strict=False):
+        torch.maximum(line, before, out=line)
+    return result
+
+
+def maximum_by_shifts(features: Tensor, dim: int, after: bool) -> Tensor:
+    """As `maximum_by_cummax`, of 2, 4, 8, ... lines, each from two of the last; the edge is repeated outside, which changes no maximum."""
+    count = features.shape[dim]
+    reach = 1
+    while reach < (count if isinstance(count, int) else EXPORTED_CELLS):
+        ends = (0, reach) if after else (reach, 0)
+        padded = functional.pad(features, (0, 0, *ends) if dim == 2 else (*ends, 0, 0), mode="replicate")
+        features = torch.maximum(features, padded.narrow(dim, reach if after else 0, count))
+        reach *= 2
+    return features
 
 
 def cross_pool(features: Tensor, dim: int) -> Tensor:
@@ -84,28 +110,3 @@ class PoolMerge(nn.Module):
     def forward(self, features: Tensor, pooled: Tensor) -> Tensor:
         """(B, channels, h, w) and (B, width, h, w) -> (B, channels, h, w)."""
         return self.out(functional.relu(self.pooled(pooled) + self.skip(features)))  # type: ignore[no-any-return]
-
-
-def _cummax(features: Tensor, dim: int, after: bool) -> Tensor:
-    return features.flip(dim).cummax(dim).values.flip(dim) if after else features.cummax(dim).values
-
-
-def _running(features: Tensor, dim: int, after: bool) -> Tensor:
-    """Line by line in a copy: the fastest on a CPU."""
-    result = features.clone()
-    lines = result.unbind(dim)[:: -1 if after else 1]
-    for before, line in zip(lines, lines[1:], strict=False):
-        torch.maximum(line, before, out=line)
-    return result
-
-
-def _shifted(features: Tensor, dim: int, after: bool) -> Tensor:
-    """Maxima over 2, 4, 8, ... lines, each of two of the last; beyond the edge the edge is repeated, which changes no maximum."""
-    count = features.shape[dim]
-    reach = 1
-    while reach < (count if isinstance(count, int) else EXPORTED_CELLS):
-        ends = (0, reach) if after else (reach, 0)
-        padded = functional.pad(features, (0, 0, *ends) if dim == 2 else (*ends, 0, 0), mode="replicate")
-        features = torch.maximum(features, padded.narrow(dim, reach if after else 0, count))
-        reach *= 2
-    return features
