@@ -7,6 +7,7 @@ off, that shows.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ros2_loc.models.centernet import CenterNet
 from ros2_loc.models.cosplace import CosPlace
 from ros2_loc.models.cvnet import CvNet
+from ros2_loc.models.d2det.network import D2Det
 from ros2_loc.models.d2net import D2Net
 from ros2_loc.models.delg import Delg
 from ros2_loc.models.loftr import LoFTR
@@ -25,6 +27,7 @@ from ros2_loc.models.superglue import SuperGlue
 from ros2_loc.models.superpoint import SuperPoint
 from ros2_loc.models.transvpr import LEVELS, TransVpr
 from ros2_loc.models.weights import save_model
+from ros2_loc.perception.detectors.d2det_parts import inputs_of
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -200,9 +203,31 @@ def centernet() -> CenterNet:
     return network.train()
 
 
+def d2det() -> D2Det:
+    """Of two labels, with masks and few channels; what it says of boxes differs from box to box."""
+    small = D2Det.Config.small(("car", "person"))
+    narrow = {"widths": (8, 8, 16, 16), "channels": 16, "hidden": 32, "width": 16, "groups": 4, "mask_width": 16, "mask_groups": 4}
+    network = D2Det(replace(small, **narrow)).eval()
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)
+    seen = inputs_of(network, pictures(2))
+    heads = network.roi_heads
+    for outputs, last, spread in (
+        (heads.box_predictor(heads.box_head(seen["classes"][0])), heads.box_predictor, 1.5),
+        (heads.regression(seen["regression"][0]).overlap, heads.regression.overlap, 1.0),
+        (heads.masks.logits(seen["masks"][0]), heads.masks.masks, 1.0),
+    ):
+        deviation, mean = (value(outputs.transpose(0, 1).flatten(1), dim=1) for value in (torch.std, torch.mean))
+        last.weight.mul_((spread / deviation).reshape(-1, *[1] * (last.weight.dim() - 1)))
+        last.bias.copy_((last.bias - mean) * spread / deviation)
+    return network.train()
+
+
 # names of plugins
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "centernet": centernet,
+    "d2det": d2det,
     "superpoint": superpoint,
     "superglue": superglue,
     "d2net": d2net,
