@@ -9,7 +9,8 @@ from ros2_loc.cli import train_cvlnet, train_detection, train_features, train_pl
 from ros2_loc.cli.arguments import Parser
 from ros2_loc.cli.training_runs import add_common
 
-EXAMPLE = f"{train_cvlnet.EXAMPLE}\n  {train_features.EXAMPLES['r2d2']}\n  {train_places.EXAMPLES['cosplace']}\n  {train_detection.EXAMPLES['centernet']}"
+_FEW = (train_features.EXAMPLES["r2d2"], train_places.EXAMPLES["cosplace"], train_detection.EXAMPLES["centernet"])
+EXAMPLE = "\n  ".join((train_cvlnet.EXAMPLE, *_FEW))
 
 _MODULES: Any = (train_features, train_places, train_detection)
 

@@ -1,4 +1,4 @@
-"""Synthetic images with exact boxes and masks of what moves or is parked, rendered once: towns to learn from, and others to validate with."""
+"""Synthetic images with exact boxes and masks of what moves or is parked, rendered once, of towns to learn from and of others."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class TrainingLoop:
             if not 0 <= self.momentum < 1 or not all(0 < share < 1 for share in self.milestones):
                 raise ConfigError(f"{self}: momentum is from 0 to below 1, milestones are shares between 0 and 1")
             if bool(self.milestones) != (self.schedule == "steps"):
-                raise ConfigError(f"schedule {self.schedule}, milestones {self.milestones}: a schedule of steps has milestones, no other does")
+                raise ConfigError(f"schedule {self.schedule}, milestones {self.milestones}: steps have milestones, no other schedule has")
 
     def __init__(
         self,

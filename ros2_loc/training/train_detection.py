@@ -14,9 +14,9 @@ from ros2_loc.models.centernet.network import CenterNet
 from ros2_loc.models.centernet.official import renamed
 from ros2_loc.models.d2det.network import D2Det
 from ros2_loc.models.weights import load_strictly, save_model, tensors_of, told_of
+from ros2_loc.training.centernet_batches import CenterNetBatches
 from ros2_loc.training.centernet_objective import CenterNetObjective
 from ros2_loc.training.d2det_objective import D2DetObjective
-from ros2_loc.training.centernet_batches import CenterNetBatches
 from ros2_loc.training.detection_batches import DetectionBatches
 from ros2_loc.training.detection_recipes import CenterNetRecipe, D2DetRecipe, DetectorRecipe
 from ros2_loc.training.detection_sets import DetectionData

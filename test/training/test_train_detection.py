@@ -13,10 +13,10 @@ import torch
 from objects import LABELS, drawn, object_set
 
 from ros2_loc.cli.main import main
+from ros2_loc.core.labels import COCO
 from ros2_loc.errors import ConfigError, DataError
-from ros2_loc.io.coco_results import FoundObjects
 from ros2_loc.io.coco import rle_of_mask
-from ros2_loc.io.detection_datasets import open_detection_dataset
+from ros2_loc.io.coco_results import FoundObjects
 from ros2_loc.models.centernet.network import CenterNet
 from ros2_loc.models.d2det.network import D2Det
 from ros2_loc.models.weights import load_model, read_metadata
@@ -188,7 +188,9 @@ def test_folders_are_joined_and_parts_held_out(sets: tuple[Path, Path], tmp_path
 
 
 @BOTH
-def test_the_command_trains_and_says_what_is_wrong(name: str, sets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_trains_and_says_what_is_wrong(
+    name: str, sets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     save_recipe(RECIPES[name], tmp_path / "recipe.yaml")
     command = ["train", name, "--recipe", str(tmp_path / "recipe.yaml"), "--data", "coco", str(sets[0]), "--validate-on", str(sets[1])]
     command += ["--device", "cpu", "--set", "loop.epochs=1", "--out", str(tmp_path / "out")]
@@ -199,5 +201,34 @@ def test_the_command_trains_and_says_what_is_wrong(name: str, sets: tuple[Path, 
         assert main(["train", name, "--data", *words, "--out", str(tmp_path / "b")]) != 0
     assert main(["train", name, "--data", "town", "--validate-on", "x", "--out", str(tmp_path / "b")]) != 0
     said = capsys.readouterr().err
-    parts = ("photos: is none of auto, coco", "takes folders, got 0 paths", "takes nothing, got 1", "no such folder", "leave --validate-on out")
-    assert all(part in said for part in parts) and "Traceback" not in said
+    parts = ("photos: is none of auto, coco", "takes folders, got 0 paths", "takes nothing, got 1", "no such folder")
+    assert all(part in said for part in (*parts, "leave --validate-on out")) and "Traceback" not in said
+
+
+@pytest.mark.slow
+@BOTH
+def test_photographs_of_coco_are_learned_from(name: str, shared_data: Path, tmp_path: Path) -> None:
+    """No more than a smoke test: four steps on 64 images with 80 labels."""
+    recipe = replace(RECIPES[name], held_out=0.1, validation=DetectionValidation.Config(images=2))
+    if isinstance(recipe, D2DetRecipe):
+        recipe = replace(recipe, network=replace(recipe.network, masks=False))
+    dataset = opened([shared_data / "coco64_val"])
+    assert len(dataset) == 64 and len(dataset.labels) == 80 and not dataset.has_masks
+    train_detector(recipe, lambda: held_out(dataset, recipe.held_out), tmp_path, device="cpu")
+    epochs = json.loads((tmp_path / "history.json").read_text())["epochs"]
+    assert len(epochs) == 2 and all(np.isfinite(epoch["train/loss"]) and "validation/ap" in epoch for epoch in epochs)
+    assert load_model(tmp_path / f"{name}.safetensors").config.labels == COCO
+
+
+@pytest.mark.slow
+def test_synthetic_towns_are_rendered_once(tmp_path: Path) -> None:
+    config = ObjectTowns.Config(towns=1, images=2, validation_towns=1, validation_images=1, size_px=(160, 96), domains=("day",))
+    told: list[tuple[int, int]] = []
+    data = ObjectTowns(config, tmp_path).data(lambda done, total: told.append((done, total)))
+    assert told[-1] == (3, 3) and (len(data.train), len(data.validation)) == (2, 1) and data.train.labels == LABELS
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jpg")}
+    again = ObjectTowns(config, tmp_path).data()
+    assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jpg")} and len(stamps) == 3
+    assert np.array_equal(again.train.image(0), data.train.image(0))
+    with pytest.raises(ConfigError, match="among those to learn from"):
+        ObjectTowns.Config(first_validation_seed=110)
