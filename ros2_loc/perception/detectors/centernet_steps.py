@@ -150,7 +150,7 @@ def boxes_of(found: Sequence[tuple[View, Floats, Floats]], procedure: Procedure,
 
 def _authors_view(image: NDArray[np.uint8], scale: float) -> View:
     """In the middle of zeros; of sides that became even at most one less is seen."""
-    size = np.array([int(image.shape[1] * scale), int(image.shape[0] * scale)])
+    size = np.array([max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale))])
     picture = cv2.resize(image, (int(size[0]), int(size[1])))
     full = size | (_AUTHORS_MULTIPLE_PX - 1)
     middle, half = size // 2, full // 2
