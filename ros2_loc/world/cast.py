@@ -15,6 +15,7 @@ from ros2_loc.world.lamplight import Beam
 from ros2_loc.world.light import Light
 from ros2_loc.world.materials import GLOSS, HEAD, TAIL, palette
 from ros2_loc.world.movers import PlacedMover
+from ros2_loc.world.solids import Solid
 
 Array32 = NDArray[np.float32]
 
@@ -22,6 +23,7 @@ _HEAD_RGB, _TAIL_RGB = np.array([5.0, 4.8, 4.2], np.float32), np.array([1.1, 0.0
 _SHADE_M = 0.55  # reach of the dimness around what stands on the ground
 _BEAM_M = 30.0
 _NEAR_M, _FAR_M = 25.0, 160.0
+_FINE_M = 30.0  # nearer than this spokes and gaps are seen
 _BEAM_STRENGTH = 0.5
 
 
@@ -81,11 +83,11 @@ class Cast:
         return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6), np.float32)
 
 
-def cast_of(movers: Sequence[PlacedMover], light: Light) -> Cast | None:
+def cast_of(movers: Sequence[PlacedMover], light: Light, map_from_camera: Pose) -> Cast | None:
     """The movers as a picture needs them; None without any."""
     if not movers:
         return None
-    solids = [mover.solid() for mover in movers]
+    solids = [shown(mover, map_from_camera) for mover in movers]
     counts = [len(solid.material) for solid in solids]
     material = np.concatenate([solid.material for solid in solids])
     dark = light.lamps is not None
@@ -119,6 +121,12 @@ def in_sight(movers: Sequence[PlacedMover], map_from_camera: Pose, directions: A
     angle = np.arccos(np.clip(toward @ axis / np.maximum(distance, 1e-6), -1, 1))
     seen = (distance < _NEAR_M) | ((distance < _FAR_M) & (angle < widest + np.arctan2(5.0, distance)))
     return [mover for mover, is_seen in zip(movers, seen, strict=True) if is_seen]
+
+
+def shown(mover: PlacedMover, map_from_camera: Pose) -> Solid:
+    """A mover in the detail that a camera needs."""
+    away = np.linalg.norm(mover.map_from_mover.translation - map_from_camera.translation)
+    return mover.solid(fine=bool(away < _FINE_M))
 
 
 def scene_of(triangles_m: Array32) -> Any:

@@ -61,9 +61,9 @@ class PlacedMover:
         signs = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0, 1)])
         return np.asarray(self.map_from_mover.apply(signs * [length, width, height]), np.float64)
 
-    def solid(self) -> Solid:
-        """Its shape in the map frame."""
-        shape = _shape(self.label, self.look, self._phase())
+    def solid(self, fine: bool = True) -> Solid:
+        """Its shape in the map frame, for a view from near or from afar."""
+        shape = _shape(self.label, self.look, self._phase(), fine)
         rotation = self.map_from_mover.rotation.astype(np.float32)
         placed = shape.triangles_m * _scale(self.label, self.look) @ rotation.T + self.map_from_mover.translation.astype(np.float32)
         return Solid(placed, shape.normals @ rotation.T, shape.material)
@@ -102,15 +102,15 @@ def _parked(town: Town) -> tuple[PlacedMover, ...]:
     return tuple(out)
 
 
-def _shape(label: str, look: int, phase: int) -> Solid:
+def _shape(label: str, look: int, phase: int, fine: bool = True) -> Solid:
     number = look % _LOOKS[label]
     if label == "car":
-        return car(number)
+        return car(number, fine)
     if label == "truck":
-        return truck(number)
+        return truck(number, fine)
     if label == "cyclist":
-        return cyclist(number, phase % PHASES)
-    return person(number, phase % PHASES, walking=phase < PHASES)
+        return cyclist(number, phase % PHASES, fine)
+    return person(number, phase % PHASES, phase < PHASES, fine)
 
 
 @lru_cache(maxsize=4096)

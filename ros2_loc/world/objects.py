@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,24 +34,25 @@ class SeenObject(NamedTuple):
 
 
 def seen_objects(
-    objects: NDArray[np.int32], movers: Iterable[PlacedMover], whole_px: Callable[[PlacedMover], int]
+    objects: NDArray[np.int32], movers: Iterable[PlacedMover], whole_px: Callable[[Sequence[PlacedMover]], Mapping[int, int]]
 ) -> tuple[SeenObject, ...]:
     """Those with at least MIN_PIXELS, ascending by number.
 
     Args:
         objects: (H, W) number of what each pixel shows, 0 for all else.
         movers: whatever can be among them.
-        whole_px: how many pixels one would have if nothing stood before it.
+        whole_px: how many pixels each one would have, by its number, if nothing stood before it.
     """
+    counts = np.bincount(objects.ravel())
+    enough = np.flatnonzero(counts[1:] >= MIN_PIXELS) + 1
     by_id = {mover.id: mover for mover in movers}
-    numbers, counts = np.unique(objects, return_counts=True)
-    out = []
-    for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-        if number > 0 and count >= MIN_PIXELS:
-            mover = by_id[number]
-            share = count / max(whole_px(mover), count)
-            out.append(SeenObject(number, mover.label, box_of(objects == number), share, mover.moving))
-    return tuple(out)
+    found = [by_id[number] for number in enough.tolist()]
+    whole = whole_px(found)
+    return tuple(_seen(objects, mover, int(counts[mover.id]), whole[mover.id]) for mover in found)
+
+
+def _seen(objects: NDArray[np.int32], mover: PlacedMover, count: int, whole: int) -> SeenObject:
+    return SeenObject(mover.id, mover.label, box_of(objects == mover.id), count / max(whole, count), mover.moving)
 
 
 def box_of(mask: NDArray[Any]) -> Box:

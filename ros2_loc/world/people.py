@@ -18,19 +18,20 @@ _THIGH_M, _SHIN_M, _HIP_M = 0.44, 0.43, 0.93
 _UPPER_M, _FORE_M, _SHOULDER_M = 0.29, 0.26, 1.43
 
 
-@lru_cache(maxsize=2 * PHASES * BUILDS)
-def person(build: int, phase: int, walking: bool = True) -> Solid:
+@lru_cache(maxsize=4 * PHASES * BUILDS)
+def person(build: int, phase: int, walking: bool = True, fine: bool = True) -> Solid:
     """An adult of 1.75 m.
 
     Args:
         build: below BUILDS: of clothes, hair and what is carried.
         phase: below PHASES: of two steps.
         walking: else standing.
+        fine: else as one needs to be from afar.
     """
     turn = 2 * np.pi * phase / PHASES
     reach = 1.0 if walking else 0.12
     long_coat, skirt, pack, long_hair = build in (1,), build in (3,), build in (2, 4), build in (3, 5)
-    builder = SolidBuilder()
+    builder = SolidBuilder(fine)
     for way, angle in ((1.0, turn), (-1.0, turn + np.pi)):
         swing = 0.46 * reach * np.sin(angle)
         bend = reach * (0.12 + 0.55 * max(0.0, np.cos(angle)) ** 2) if walking else 0.03
@@ -93,10 +94,10 @@ def _head(builder: SolidBuilder, long_hair: bool, base_m: Array | None = None) -
         builder.ball(at + [-0.06, 0, 1.56], (0.06, 0.088, 0.15), HAIR)
 
 
-@lru_cache(maxsize=PHASES * BUILDS)
-def cyclist(build: int, phase: int) -> Solid:
+@lru_cache(maxsize=2 * PHASES * BUILDS)
+def cyclist(build: int, phase: int, fine: bool = True) -> Solid:
     """A rider on a bicycle."""
-    builder = SolidBuilder()
+    builder = SolidBuilder(fine)
     _bicycle(builder)
     turn = 2 * np.pi * phase / PHASES
     hip, shoulder = np.array([-0.22, 0, 0.98]), np.array([0.10, 0, 1.45])
@@ -138,7 +139,7 @@ def _bicycle(builder: SolidBuilder) -> None:
     for wheel in (rear, front):
         for y in (-0.016, 0.016):
             builder.disc(wheel + [0, y, 0], 0.34, BLACK, hole=0.91, sides=24)
-        for k in range(8):
+        for k in range(8 if builder.fine else 0):
             a = np.pi * k / 8
             spoke = np.array([np.cos(a), 0, np.sin(a)]) * 0.31
             side = np.array([-np.sin(a), 0, np.cos(a)]) * 0.004

@@ -164,14 +164,15 @@ def show_cast(stage: Stage, cast: Cast, rays: Rays, seen: Seen) -> None:
     """Puts movers before what rays have seen, where they are nearer."""
     origins, directions = np.ascontiguousarray(rays.origins), np.ascontiguousarray(rays.directions)
     reach = np.where(np.isfinite(seen.distance_m), seen.distance_m, np.float32(1e30)).astype(np.float32)
-    hits = cast.embree.run(origins, directions, dists=reach, query="INTERSECT", output=True)
-    hit = np.flatnonzero(hits["primID"] >= 0)
-    triangle, distance = hits["primID"][hit], hits["tfar"][hit]
+    hit = np.flatnonzero(cast.embree.run(origins, directions, dists=reach, query="INTERSECT") >= 0)
+    if not len(hit):
+        return
+    hits = cast.embree.run(origins[hit], directions[hit], dists=reach[hit], query="INTERSECT", output=True)
+    triangle, distance = hits["primID"], hits["tfar"]
     seen.surface[hit] = triangle + len(stage.scenery.mesh.normals)
     seen.distance_m[hit] = distance
-    if len(hit):
-        normals = cast.normal_at(triangle, hits["u"][hit], hits["v"][hit], rays.directions[hit])
-        seen.radiance[hit], seen.sunlit[hit] = _mover_radiance(stage, cast, rays.at(hit), triangle, distance, normals)
+    normals = cast.normal_at(triangle, hits["u"], hits["v"], rays.directions[hit])
+    seen.radiance[hit], seen.sunlit[hit] = _mover_radiance(stage, cast, rays.at(hit), triangle, distance, normals)
 
 
 def _mover_radiance(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ros2_loc.core.camera import Camera
 from ros2_loc.core.pose import Pose
 from ros2_loc.errors import ConfigError
-from ros2_loc.world.cast import cast_of, in_sight, scene_of
+from ros2_loc.world.cast import cast_of, in_sight, scene_of, shown
 from ros2_loc.world.lamplight import Beam
 from ros2_loc.world.light import Light
 from ros2_loc.world.movers import PlacedMover, parked_cars
@@ -30,6 +30,7 @@ Array32 = NDArray[np.float32]
 _OUTLINE_SUBPIXELS = ((-0.33, -0.33), (0.33, 0.33))  # beside the centre
 _SATELLITE_SUBPIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
 _SATELLITE_HEIGHT_M = 200.0
+_LATTICE_M = 512.0  # more than twice as far as movers are shown
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,14 +85,14 @@ def render(
     if movers:
         _check_numbers(movers, len(parked))
         near = in_sight((*parked, *movers), map_from_camera, directions[grid.valid])
-        stage = replace(stage_for(town, light, False), cast=cast_of(near, light))
+        stage = replace(stage_for(town, light, False), cast=cast_of(near, light, map_from_camera))
     seen = _smooth_outlines(stage, rays, grid, map_from_camera)
     rgb = light.develop(light.through_lens(seen.radiance, grid.shape, rng), grid.falloff, rng)
     depth = np.where(grid.valid, seen.distance_m * grid.directions[:, 2], np.inf)
     rgb[~grid.valid] = 0
     numbers = stage.numbers()
     objects = np.where(grid.valid & (seen.surface >= 0), numbers[seen.surface], 0).astype(np.int32).reshape(grid.shape)
-    found = seen_objects(objects, (*parked, *movers), lambda mover: _whole_px(stage, rays, grid.valid, mover))
+    found = seen_objects(objects, (*parked, *movers), lambda some: _whole_px(stage, rays, grid.valid, map_from_camera, some))
     return View(rgb.reshape(*grid.shape, 3), depth.reshape(grid.shape).astype(np.float32), objects, found)
 
 
@@ -101,21 +102,42 @@ def _check_numbers(movers: Sequence[PlacedMover], parked: int) -> None:
         raise ConfigError(f"movers need numbers of their own above {parked}, which are those of the parked cars")
 
 
-def _whole_px(stage: Stage, rays: Rays, valid: NDArray[np.bool_], mover: PlacedMover) -> int:
-    """How many pixels would show it if it were alone."""
-    if stage.cast is None:
-        mesh = stage.scenery.mesh
-        triangles = mesh.triangles_m[mesh.car[mesh.surface] == mover.id]
-    else:
-        triangles = mover.solid().triangles_m
+def _whole_px(stage: Stage, rays: Rays, valid: NDArray[np.bool_], map_from_camera: Pose, movers: Sequence[PlacedMover]) -> dict[int, int]:
+    """How many pixels would show each of them if it were alone: all are hit in one scene, in cells of a lattice far apart."""
+    counts = {}
+    triangles, origins, directions, sizes = [], [], [], []
+    eye = map_from_camera.translation.astype(np.float32)
+    for k, mover in enumerate(movers):
+        cell = _LATTICE_M * (np.array(np.unravel_index(k, (16, 16, 16)), np.float32) - 8)
+        shape = (_parked_triangles(stage, mover.id) if stage.cast is None else shown(mover, map_from_camera).triangles_m) - eye
+        chosen = np.flatnonzero(valid & _toward(shape, rays.directions))
+        triangles.append(shape + cell)
+        origins.append(np.broadcast_to(cell, (len(chosen), 3)))
+        directions.append(rays.directions[chosen])
+        sizes.append(len(chosen))
+    if triangles:
+        scene = scene_of(np.concatenate(triangles))
+        reach = np.full(sum(sizes), _LATTICE_M / 2, np.float32)
+        hit = scene.run(np.ascontiguousarray(np.concatenate(origins)), np.concatenate(directions), dists=reach, query="INTERSECT") >= 0
+        for mover, part in zip(movers, np.split(hit, np.cumsum(sizes)[:-1]), strict=True):
+            counts[mover.id] = int(part.sum())
+    return counts
+
+
+def _parked_triangles(stage: Stage, number: int) -> Array32:
+    mesh = stage.scenery.mesh
+    return mesh.triangles_m[mesh.car[mesh.surface] == number]
+
+
+def _toward(triangles: Array32, directions: Array32) -> NDArray[np.bool_]:
+    """(N,) whether a ray from the origin may hit one of the triangles."""
     low, high = triangles.min(axis=(0, 1)), triangles.max(axis=(0, 1))
-    toward = (low + high) / 2 - rays.origins[0]
-    distance = float(np.linalg.norm(toward))
-    reach = float(np.linalg.norm(high - low)) / 2
-    cosine = np.sqrt(max(1 - (reach / distance) ** 2, 0.0)) - 1e-4 if distance > reach else -1.0
-    chosen = np.flatnonzero(valid & (np.einsum("nk,k->n", rays.directions, (toward / distance).astype(np.float32)) >= cosine))
-    some = rays.at(chosen)
-    return int((scene_of(triangles).run(np.ascontiguousarray(some.origins), some.directions, query="INTERSECT") >= 0).sum())
+    middle, reach = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
+    distance = float(np.linalg.norm(middle))
+    if distance <= reach:
+        return np.ones(len(directions), bool)
+    cosine = np.sqrt(1 - (reach / distance) ** 2) - 1e-4
+    return np.asarray(np.einsum("nk,k->n", directions, middle / np.float32(distance)) >= cosine)
 
 
 def render_satellite(

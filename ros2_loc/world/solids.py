@@ -30,9 +30,10 @@ class Solid(NamedTuple):
 
 
 class SolidBuilder:
-    """Collects triangles; `build` smooths their normals where they meet at blunt angles."""
+    """Collects triangles; `build` smooths their normals where they meet at blunt angles. Not `fine`: round things have half as many sides."""
 
-    def __init__(self) -> None:
+    def __init__(self, fine: bool = True) -> None:
+        self.fine = fine
         self._triangles: list[Array] = []
         self._material: list[NDArray[np.uint8]] = []
 
@@ -78,12 +79,14 @@ class SolidBuilder:
         side = np.cross(along, helper)
         side /= np.linalg.norm(side, axis=1, keepdims=True)
         other = np.cross(side, along)
+        sides = sides if self.fine else max(4, sides // 2)
         angles = np.arange(sides) * 2 * np.pi / sides
         ring = np.cos(angles)[:, None, None] * side + np.sin(angles)[:, None, None] * other * flat
         self.loft(points[:, None] + radii[:, None, None] * ring.transpose(1, 0, 2), material)
 
     def ball(self, centre_m: ArrayLike, radii_m: tuple[float, float, float], material: int, *, sides: int = 10, rows: int = 6) -> None:
         """An ellipsoid."""
+        sides, rows = (sides, rows) if self.fine else (max(5, sides // 2), 4)
         polar = np.linspace(0.12, np.pi - 0.12, rows)
         angles = np.arange(sides) * 2 * np.pi / sides
         ring = np.stack(np.broadcast_arrays(
@@ -101,6 +104,7 @@ class SolidBuilder:
 
     def disc(self, centre_m: ArrayLike, radius_m: float, material: int, *, hole: float = 0.0, sides: int = 18) -> None:
         """A disc upright along x, facing y; with a hole of this share of its radius."""
+        sides = sides if self.fine else max(6, sides // 2)
         angles = np.linspace(0, 2 * np.pi, sides + 1)
         rim = np.column_stack([np.cos(angles), np.zeros(sides + 1), np.sin(angles)]) * radius_m
         centre = np.asarray(centre_m, np.float64)

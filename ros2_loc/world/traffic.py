@@ -19,12 +19,12 @@ from ros2_loc.world.ways import (
     WALK_CELL_M,
     Nodes,
     Terrain,
+    free_part,
     lane,
     nodes_of,
     random_nodes,
     sidewalk,
     street_network,
-    until_taken,
 )
 
 Array = NDArray[np.float64]
@@ -141,27 +141,27 @@ class _Planner:
             self._walker()
         if len(self._ego) > 1:
             for k in range(round(density * _ALONG_PER_S * self._seconds)):
-                self._driver(self._along(k % 3 > 0))
+                beyond = random_nodes(self._network, self._length_m(self._ego) + 60.0, self._rng, self._ego)
+                self._driver(beyond[::-1] if k % 3 else beyond)
         for _ in range(round(density * streets_m / _STREET_PER_CYCLIST_M)):
             self._cyclist()
         for _ in range(round(density * streets_m / _STREET_PER_VEHICLE_M)):
             self._driver(None)
 
-    def _along(self, oncoming: bool) -> Nodes:
-        """The way of the own car and beyond it, or the same from the other end."""
-        nodes = random_nodes(self._network, self._length_m(self._ego) + 60.0, self._rng, self._ego)
-        return nodes[::-1] if oncoming else nodes
+    def _cut(self, nodes: Nodes) -> Nodes:
+        """The rest of a way from any of its streets on, long ones more often."""
+        lengths = np.linalg.norm(np.diff(self._network.nodes[list(nodes)], axis=0), axis=1)
+        return nodes[int(self._rng.choice(len(lengths), p=lengths / lengths.sum())) :]
 
     def _driver(self, along: Nodes | None) -> None:
         label = "truck" if self._rng.random() < _TRUCKS else "car"
         look, speed = self._look(), float(self._rng.uniform(7.0, 11.0))
         length, width, _ = mover_size(label, look)
         for _ in range(_TRIES):
-            reach = speed * self._seconds + 30
-            nodes = random_nodes(self._network, self._length_m(along) + reach, self._rng, along) if along else self._anywhere(reach)
+            begun = self._cut(along) if along else ()
+            nodes = random_nodes(self._network, speed * self._seconds + 120, self._rng, begun)
             way = lane(self._network, nodes, speed, length, width)
-            share = self._rng.uniform() * (self._length_m(along) if along else self._length_m(nodes[:2]))
-            if self._settle(label, look, way, int(share / ROAD_CELL_M), ROAD_CELL_M, width / 2 - 0.1):
+            if self._settle(label, look, way, self._start(nodes, ROAD_CELL_M), ROAD_CELL_M, width / 2 - 0.1):
                 return
 
     def _cyclist(self) -> None:
@@ -187,8 +187,9 @@ class _Planner:
     def _settle(self, label: str, look: int, way: Way, start: int, cell_m: float, clearance_m: float) -> bool:
         """Whether the mover found its place and time."""
         start = min(start, len(way.points_m) - 2)
-        free = until_taken(way, start, lambda points: self._terrain.taken(points, clearance_m))
-        places = timetable(free, start, self._taken) if free else None
+        reach = int(way.limit.max()) * self._taken.steps + 2
+        free = free_part(way, start, reach, lambda points: self._terrain.taken(points, clearance_m))
+        places = timetable(free, 0, self._taken) if free else None
         if free is None or places is None:
             return False
         self._taken.take(free.circles(places), free.radius_m)

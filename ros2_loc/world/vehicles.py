@@ -48,27 +48,30 @@ BODIES: tuple[Body, ...] = (
 )
 
 
-@lru_cache(maxsize=len(BODIES))
-def car(number: int) -> Solid:
-    """One of `BODIES`."""
+@lru_cache(maxsize=2 * len(BODIES))
+def car(number: int, fine: bool = True) -> Solid:
+    """One of `BODIES`; not `fine`: as it needs to be from afar."""
     body, builder = BODIES[number], SolidBuilder()
-    _hull(builder, body)
+    _hull(builder, body, fine)
     _cabin(builder, body)
     _ends(builder, body)
     for x in (-0.29, 0.305):
-        wheel(builder, x * body.length_m, body.width_m / 2, body.wheel_m, 0.2)
+        wheel(builder, x * body.length_m, body.width_m / 2, body.wheel_m, 0.2, fine)
     return builder.build()
 
 
-def wheel(builder: SolidBuilder, x_m: float, side_m: float, radius_m: float, width_m: float) -> None:
+def wheel(builder: SolidBuilder, x_m: float, side_m: float, radius_m: float, width_m: float, fine: bool) -> None:
     """A pair of wheels in dark arches, at the outside of a body whose half width is side_m."""
     for way in (1.0, -1.0):
         outer = way * (side_m + 0.012)
         centre = np.array([x_m, outer, radius_m])
-        angles = np.arange(16) * 2 * np.pi / 16
-        rim = np.column_stack([np.cos(angles), np.zeros(16), np.sin(angles)]) * radius_m
+        count = 16 if fine else 8
+        angles = (np.arange(count) + 0.5) * 2 * np.pi / count
+        rim = np.column_stack([np.cos(angles), np.zeros(count), np.sin(angles)]) * radius_m
         builder.loft([centre + rim, centre + rim - [0, way * width_m, 0]], BLACK)
-        builder.disc(centre + [0, way * 0.004, 0], radius_m * 0.66, RIM, hole=0.18, sides=14)
+        builder.disc(centre + [0, way * 0.004, 0], radius_m * 0.66, RIM, hole=0.18, sides=14 if fine else 6)
+        if not fine:
+            continue
         for k in range(5):
             a, b = 2 * np.pi * k / 5 + np.array([0.16, 1.09])
             ends = [[np.cos(t) * r, 0.0, np.sin(t) * r] for t, r in ((a, 0.56), (b, 0.56), ((a + b) / 2, 0.2))]
@@ -92,9 +95,9 @@ def _top(body: Body, x_m: Array) -> Array:
     return np.asarray(np.interp(x_m, np.array(at)[order], np.array(heights)[order]), np.float64)
 
 
-def _hull(builder: SolidBuilder, body: Body) -> None:
+def _hull(builder: SolidBuilder, body: Body, fine: bool) -> None:
     half = body.length_m / 2
-    inner = np.linspace(-half + 0.55, half - 0.55, 7)
+    inner = np.linspace(-half + 0.55, half - 0.55, 7 if fine else 3)
     x = np.concatenate([[-half, -half + 0.06, -half + 0.16, -half + 0.32], inner, [half - 0.36, half - 0.22, half - 0.07, half]])
     w, top = _half_width(body, x), _top(body, x)
     low = 0.2 + 0.08 * np.clip((np.abs(x) - half + 0.5) / 0.5, 0, 1)
@@ -104,12 +107,19 @@ def _hull(builder: SolidBuilder, body: Body) -> None:
     builder.loft(rings, [BLACK, *[PAINT] * 9, BLACK, BLACK], caps=False)
     for ring in (rings[0], rings[-1]):
         builder.polygon(ring, PAINT)
+    if fine:
+        _doors(builder, body)
+
+
+def _doors(builder: SolidBuilder, body: Body) -> None:
+    """Their gaps and handles."""
+    half = body.length_m / 2
     doors = (body.glass_x[3] - 0.5) * 2 * half - 0.12, 0.02 * half, (body.glass_x[1] - 0.5) * 2 * half + 0.1
     for at in doors:
-        strip = [[at + dx, float(_half_width(body, np.array(at))) * s + _PROUD_M, z] for dx, s, z in ((-0.008, 0.99, 0.36),)]
-        _seam(builder, body, at, strip[0][1])
+        _seam(builder, body, at, float(_half_width(body, np.array(at))) * 0.99 + _PROUD_M)
+    y, z = body.width_m / 2, 0.72 * body.top_z_m[1] + 0.1
     for at in (0.02 * half + 0.16, doors[2] + 0.2):
-        builder.box([at, body.width_m / 2 - 0.02, 0.72 * body.top_z_m[1] + 0.1], [at + 0.18, body.width_m / 2 + 0.012, 0.72 * body.top_z_m[1] + 0.13], BLACK, mirrored=True)
+        builder.box([at, y - 0.02, z], [at + 0.18, y + 0.012, z + 0.03], BLACK, mirrored=True)
 
 
 def _seam(builder: SolidBuilder, body: Body, x_m: float, y_m: float) -> None:
@@ -220,9 +230,9 @@ HAULERS: tuple[Hauler, ...] = (
 )
 
 
-@lru_cache(maxsize=len(HAULERS))
-def truck(number: int) -> Solid:
-    """One of `HAULERS`."""
+@lru_cache(maxsize=2 * len(HAULERS))
+def truck(number: int, fine: bool = True) -> Solid:
+    """One of `HAULERS`; not `fine`: as it needs to be from afar."""
     hauler, builder = HAULERS[number], SolidBuilder()
     half, w = hauler.length_m / 2, hauler.width_m / 2
     start = half - hauler.cab_m
@@ -234,9 +244,7 @@ def truck(number: int) -> Solid:
     if not is_van:
         builder.box([-half + 0.1, -w * 0.5, 0.5], [half - 0.6, w * 0.5, floor], BLACK)
         builder.box([-half + 1.9, w * 0.86, 0.5], [start - 0.6, w * 0.9, 0.85], BLACK, mirrored=True)
-    for y in (-0.03, 0.0, 0.03):
-        if y == 0.0:
-            _panel(builder, -half - 0.006, 0.012, low + 0.1, hauler.height_m - 0.1, BLACK)
+    _panel(builder, -half - 0.006, 0.012, low + 0.1, hauler.height_m - 0.1, BLACK)
     back = -half - 0.01
     z = 1.0 if is_van else 0.75
     for way in (1, -1):
@@ -245,7 +253,7 @@ def truck(number: int) -> Solid:
     builder.box([-half - 0.02, -w * 0.98, 0.42], [-half + 0.1, w * 0.98, 0.58], BLACK)
     _panel(builder, -half - 0.025, 0.26, 0.62, 0.73, PLATE)
     for axle in hauler.axles:
-        wheel(builder, axle * hauler.length_m, w - 0.02, hauler.wheel_m, 0.28)
+        wheel(builder, axle * hauler.length_m, w - 0.02, hauler.wheel_m, 0.28, fine)
     return builder.build()
 
 

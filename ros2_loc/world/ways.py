@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -48,6 +47,7 @@ class Terrain:
             cv2.circle(self._solid, (x, y), 1, 1, -1)
         for hedge in town.furniture.hedges:
             cv2.polylines(self._solid, [self._pixels(np.array(hedge))], False, 1, 4)
+        self._room_px = cv2.distanceTransform(1 - self._solid, cv2.DIST_L2, 3)
 
     def height_m(self, points: Array) -> Array:
         """(N,) of the ground at points (N, 2)."""
@@ -55,7 +55,8 @@ class Terrain:
 
     def taken(self, points: Array, radius_m: float) -> NDArray[np.bool_]:
         """(N,) whether something stands within radius_m of the points (N, 2)."""
-        return self._at(_grown(self._solid.tobytes(), self._solid.shape, radius_m), points)
+        column, row = np.clip(self._pixels(points), 0, np.array(self._solid.shape[::-1]) - 1).T
+        return np.asarray(self._room_px[row, column] <= radius_m * _PX_PER_M)
 
     def _take(self, ring: Array, margin_m: float) -> None:
         pixels = self._pixels(ring)
@@ -71,13 +72,6 @@ class Terrain:
         found = np.zeros(len(points), bool)
         found[inside] = mask[row[inside], column[inside]] > 0
         return found
-
-
-@lru_cache(maxsize=4)
-def _grown(mask: bytes, shape: tuple[int, int], radius_m: float) -> NDArray[np.uint8]:
-    size = 2 * round(radius_m * _PX_PER_M) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    return np.asarray(cv2.dilate(np.frombuffer(mask, np.uint8).reshape(shape), kernel), np.uint8)
 
 
 def street_network(town: Town) -> StreetNetwork:
@@ -188,12 +182,12 @@ def _beside(points: Array, offsets_m: Sequence[float]) -> Array:
     return np.array(out)
 
 
-def until_taken(way: Way, start: int, taken: Callable[[Array], NDArray[np.bool_]]) -> Way | None:
-    """The way up to where something stands on it; None where that is at once."""
-    blocked = np.flatnonzero(taken(way.points_m[start:]))
-    if not len(blocked):
-        return way
-    end = start + int(blocked[0])
-    if end - start < 2:
+def free_part(way: Way, start: int, count: int, taken: Callable[[Array], NDArray[np.bool_]]) -> Way | None:
+    """The way from a place on, for so many places or up to where something stands; None where that is at once."""
+    part = slice(start, start + count)
+    blocked = np.flatnonzero(taken(way.points_m[part]))
+    if len(blocked):
+        part = slice(start, start + int(blocked[0]))
+    if part.stop - part.start < 2:
         return None
-    return Way(way.points_m[:end], way.heading_rad[:end], way.limit[:end], way.offsets_m, way.radius_m, way.gain, way.brake)
+    return Way(way.points_m[part], way.heading_rad[part], way.limit[part], way.offsets_m, way.radius_m, way.gain, way.brake)
