@@ -52,15 +52,14 @@ def parse_detectors(words: Sequence[str], weights: Sequence[str], files: Sequenc
     """
     if weights and len(weights) != len(words):
         raise ConfigError(f"--weights: give one for each of the {len(words)} detectors, not {len(weights)}")
-    sections: list[tuple[str, dict[str, Any]]] = []
+    named: list[tuple[str, dict[str, Any]]] = []  # "" where the words give no name
     for k, word in enumerate(words):
-        given = _from_file(Path(word)) if word.endswith((".yaml", ".yml")) else [(word, parse_section(word))]
+        given = _from_file(Path(word)) if word.endswith((".yaml", ".yml")) else [("", parse_section(word))]
         more = {"weights": weights[k]} if weights else {}
-        sections += [(label, {**section, **more}) for label, section in given]
-    names = [str(section["name"]) for _, section in sections]
-    methods = [
-        DetectionMethod(_label(label, section, names), _with_min_score(section, min_score)) for label, section in sections
-    ] + [_of_results(word) for word in files]
+        named += [(label, {**section, **more}) for label, section in given]
+    unnamed = [section for label, section in named if not label]
+    methods = [DetectionMethod(label or _label(section, unnamed), _with_min_score(section, min_score)) for label, section in named]
+    methods += [_of_results(word) for word in files]
     if not methods:
         raise ConfigError("nothing to evaluate: give --detector NAME or --detections FILE.json")
     labels = [method.label for method in methods]
@@ -83,13 +82,12 @@ def make_detector(method: DetectionMethod, device: str) -> Detector | str:
         return f"weights {named[1]} missing" if named else str(error)
 
 
-def _label(word: str, section: Mapping[str, Any], names: Sequence[str]) -> str:
-    name, weights = str(section["name"]), str(section.get("weights", ""))
-    if word != name and ":" not in word:
-        return word  # of a YAML file
-    if names.count(name) == 1:
-        return name
-    return f"{name} {Path(weights).stem}" if weights and ":" not in word else word
+def _label(section: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """Its name, and where others have the same, what is set otherwise there."""
+    alike = [other for other in others if other["name"] == section["name"]]
+    differing = [key for key in sorted(section) if any(other.get(key) != section[key] for other in alike)]
+    told = (Path(str(section[key])).stem if key == "weights" else f"{key}={section[key]}" for key in differing)
+    return " ".join([str(section["name"]), *told])
 
 
 def _with_min_score(section: dict[str, Any], min_score: float) -> dict[str, Any]:

@@ -18,6 +18,7 @@ Named = Sequence[tuple[str, DetectionScores]]
 
 _COLORS = [*map(hex_color, (BLUE, AMBER, GREEN, RED, INK)), "#7c3aed", "#0891b2", "#be185d", hex_color(GRAY), "#84cc16"]
 _STYLES = ("-", "--")
+_LEGEND_CHARACTERS = 26
 
 
 def precision_recall(methods: Named) -> bytes:
@@ -28,7 +29,7 @@ def precision_recall(methods: Named) -> bytes:
         for color, (name, s) in zip(_COLORS, methods, strict=False):
             for style, iou in zip(_STYLES, CURVE_IOUS, strict=True):
                 curve = s.box.curves[f"{iou:g}"]
-                label = name if iou == CURVE_IOUS[0] else None
+                label = _short(name) if iou == CURVE_IOUS[0] else None
                 axes.plot(np.linspace(0, 100, len(curve)), 100 * np.array(curve), color=color, ls=style, lw=1.6, label=label)
         axes.set(xlabel="recall [%]", ylabel="precision [%]", xlim=(0, 100), ylim=(0, 101))
         legend_above(axes)
@@ -58,7 +59,7 @@ def false_discovery(methods: Named) -> bytes:
         axes = figure.add_subplot()
         for color, (name, s) in zip(_COLORS, methods, strict=False):
             rates = [np.nan if (v := s.false_discovery.at[f"{iou:g}"]) is None else 100 * v for iou in FALSE_DISCOVERY_IOUS]
-            axes.plot(FALSE_DISCOVERY_IOUS, rates, color=color, lw=1.6, marker="o", ms=3, label=name)
+            axes.plot(FALSE_DISCOVERY_IOUS, rates, color=color, lw=1.6, marker="o", ms=3, label=_short(name))
         axes.set(xlabel="IoU", ylabel="false discovery rate [%]", ylim=(0, 101))
         legend_above(axes)
 
@@ -83,7 +84,7 @@ def against_time(methods: Named) -> bytes:
         axes = figure.add_subplot()
         for color, (name, s) in zip(_COLORS, methods, strict=False):
             if s.median_s is not None and s.box.ap is not None:
-                axes.plot(1000 * s.median_s, 100 * s.box.ap, "o", color=color, ms=7, label=name)
+                axes.plot(1000 * s.median_s, 100 * s.box.ap, "o", color=color, ms=7, label=_short(name))
         times = [1000 * s.median_s for _, s in methods if s.median_s]
         axes.set_xscale("log")
         axes.set(xlabel="time of an image [ms]", ylabel="AP [%]", ylim=(0, 101), xlim=(min(times) / 2, 2 * max(times)))
@@ -100,6 +101,11 @@ def _bars(axes, groups: Sequence[str], values: Sequence[Sequence[float | None]],
     width = 0.8 / max(len(methods), 1)
     for k, (color, (name, _), row) in enumerate(zip(_COLORS, methods, values, strict=False)):
         at = np.arange(len(groups)) + (k - (len(methods) - 1) / 2) * width
-        axes.bar(at, [np.nan if v is None else 100 * v for v in row], width * 0.92, color=color, label=name)
+        axes.bar(at, [np.nan if v is None else 100 * v for v in row], width * 0.92, color=color, label=_short(name))
     axes.set(xticks=range(len(groups)), xticklabels=groups)
     legend_above(axes)
+
+
+def _short(name: str) -> str:
+    """A legend has no room for more."""
+    return name if len(name) <= _LEGEND_CHARACTERS else f"{name[: _LEGEND_CHARACTERS - 1]}…"
