@@ -35,6 +35,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--seed", type=int, default=_TOWN_SEED, metavar="N", help=f"another town (default: {_TOWN_SEED})")
     words = "of the second drive in the town: night, night_rain, dusk, fog, rain, winter, autumn, ... (default: morning)"
     parser.add_argument("--domain", default="morning", metavar="NAME", help=words)
+    words = "vehicles and people on the town's streets in both drives: 1 is busy, 3 is full (default: none; without a number: 1)"
+    parser.add_argument("--traffic", type=float, nargs="?", const=1.0, default=0.0, metavar="DENSITY", help=words)
     parser.add_argument(
         "--map-pipeline", default="default", metavar="NAME", help="pipeline of the map; --pipeline is that of the nodes (default: default)"
     )
@@ -77,6 +79,8 @@ def _check(arguments: argparse.Namespace) -> None:
             raise MissingDependencyError(f"{error}; or go without nodes: ros2-loc demo --offline") from error
     if not arguments.kitti:
         domain_light(arguments.domain)
+    if not arguments.traffic >= 0:
+        raise ConfigError(f"--traffic {arguments.traffic}: give a number above 0, or leave it out")
     if not arguments.rate > 0:
         raise ConfigError(f"--rate {arguments.rate}: give a number above 0")
     if arguments.rerun and not has_package("rerun"):

@@ -54,13 +54,14 @@ def _drive_through_town(arguments: argparse.Namespace, places: Places) -> None:
     from ros2_loc.world.demo import demo_drives, demo_town
     from ros2_loc.world.recording import write_bags
 
-    drives = demo_drives(demo_town(arguments.seed), arguments.domain)
+    drives = demo_drives(demo_town(arguments.seed), arguments.domain, arguments.traffic)
     first, second = drives.mapping, drives.localization
     leaves_m, back_m = drives.around_m
     say(
         f"1. drive twice through a synthetic town: {len(first.stamps_ns)} images on {first.drive.length_m:.0f} m in the afternoon, "
         f"{len(second.stamps_ns)} on {second.drive.length_m:.0f} m\n   in another light ({arguments.domain}), in another lane and from "
         f"{leaves_m:.0f} to {back_m:.0f} m by streets that the first drive never saw"
+        + (f", both amid {len(second.traffic.tracks)} others on wheels and on foot" if second.traffic else "")
     )
     total = len(first.stamps_ns) + len(second.stamps_ns)
     with tqdm(total=total, desc="   render", disable=not progress_wanted(), leave=False, dynamic_ncols=True) as bar:

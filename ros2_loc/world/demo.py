@@ -21,6 +21,7 @@ from ros2_loc.world.recording import Recording
 from ros2_loc.world.sensors import OdometryNoise
 from ros2_loc.world.streets import StreetNetwork
 from ros2_loc.world.town import Town
+from ros2_loc.world.traffic import Traffic
 
 Array = NDArray[np.float64]
 Nodes = tuple[int, ...]
@@ -70,11 +71,11 @@ def demo_town(seed: int) -> Town:
 
 
 @lru_cache(maxsize=2)
-def demo_drives(town: Town, domain: str = "morning") -> DemoDrives:
-    """Both drives through a district, the second in a domain of `world.domains`.
+def demo_drives(town: Town, domain: str = "morning", density: float = 0.0) -> DemoDrives:
+    """Both drives through a district, the second in a domain of `world.domains`; each amid other traffic of this density, 0 for none.
 
     Raises:
-        ConfigError: no district, one whose streets leave no way around, or no such domain.
+        ConfigError: no district, one whose streets leave no way around, no such domain, or a negative density.
     """
     if town.plan.network is None:
         raise ConfigError("the demo's drives need a district: make the town with demo_town(seed)")
@@ -86,9 +87,11 @@ def demo_drives(town: Town, domain: str = "morning") -> DemoDrives:
     mapping = make_drive(first, Vehicle(speed_mps=7.0, lane_m=-1.6), _START_NS, seed=town.seed + 1)
     localization = make_drive(second, Vehicle(speed_mps=10.0, lane_m=-1.0), _START_NS + _DAY_NS, seed=town.seed + 2)
     noise = OdometryNoise(along_m=0.15, across_m=0.04, yaw_rad=0.015)  # wheels alone: off the map it drifts by metres
+    seed, light = town.seed, domain_light(domain)
+    one, other = (Traffic.generate(town, k, density=density, drive=d) if density else None for k, d in enumerate((mapping, localization)))
     return DemoDrives(
-        Recording(town, mapping, Light.afternoon(), image_rate_hz=5 / 3, seed=town.seed + 1),
-        Recording(town, localization, domain_light(domain), image_rate_hz=3.0, odometry_noise=noise, seed=town.seed + 2),
+        Recording(town, mapping, Light.afternoon(), image_rate_hz=5 / 3, seed=seed + 1, traffic=one),
+        Recording(town, localization, light, image_rate_hz=3.0, odometry_noise=noise, seed=seed + 2, traffic=other),
         _driven_m(localization, network.nodes[[ways.first[ways.leave], ways.first[ways.back]]]),
     )
 

@@ -23,9 +23,11 @@ from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.world.drive import Drive
 from ros2_loc.world.layout import TownSize
 from ros2_loc.world.light import Light
+from ros2_loc.world.movers import PlacedMover
 from ros2_loc.world.render import View, render
 from ros2_loc.world.sensors import ImuSample, OdometryNoise, OdometrySample, measure_fixes, measure_imu, measure_odometry
 from ros2_loc.world.town import Town
+from ros2_loc.world.traffic import Traffic
 
 Progress = Callable[[int, int], None]
 
@@ -52,6 +54,7 @@ class Recording:
         odometry_noise: how odometry drifts.
         image_step_m: metres driven between images, at stamps of the odometry; None takes them at image_rate_hz.
         seed: noise of all sensors.
+        traffic: who else is on the streets during the drive; nobody by default.
     """
 
     town: Town
@@ -65,6 +68,7 @@ class Recording:
     odometry_noise: OdometryNoise = field(default_factory=OdometryNoise)
     seed: int = 0
     image_step_m: float | None = None
+    traffic: Traffic | None = None
 
     @property
     def stamps_ns(self) -> NDArray[np.int64]:
@@ -75,7 +79,7 @@ class Recording:
         return stamps[stamps <= self.drive.stamps(self.odometry_rate_hz)[-1]]
 
     def view(self, i: int) -> View:
-        """Image i with its depth."""
+        """Image i with its depth and its objects."""
         return _render_one(self.town, self._shot(i))
 
     def odometry(self) -> list[OdometrySample]:
@@ -106,8 +110,9 @@ class Recording:
         )
 
     def _shot(self, i: int) -> Shot:
-        map_from_camera = self.drive.at(int(self.stamps_ns[i])) @ self.base_from_camera
-        return Shot(self.camera, map_from_camera, self.light, (self.seed, 13, i))
+        stamp = int(self.stamps_ns[i])
+        movers = self.traffic.at(stamp) if self.traffic is not None else ()
+        return Shot(self.camera, self.drive.at(stamp) @ self.base_from_camera, self.light, (self.seed, 13, i), movers)
 
 
 def write_bags(
@@ -169,16 +174,18 @@ class Shot:
     Attributes:
         camera, map_from_camera, light: who looks from where (optical frame), in which light.
         noise_seed: of the sensor.
+        movers: who else is there.
     """
 
     camera: Camera
     map_from_camera: Pose
     light: Light
     noise_seed: tuple[int, int, int]
+    movers: tuple[PlacedMover, ...] = ()
 
 
 def _render_one(town: Town, shot: Shot) -> View:
-    return render(town, shot.camera, shot.map_from_camera, shot.light, np.random.default_rng(shot.noise_seed))
+    return render(town, shot.camera, shot.map_from_camera, shot.light, np.random.default_rng(shot.noise_seed), shot.movers)
 
 
 Rendered = Callable[[Town, Sequence[Shot]], Iterator[NDArray[np.uint8]]]
