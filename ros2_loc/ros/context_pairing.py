@@ -22,7 +22,7 @@ from ros2_loc.ros.mailbox import Mailbox
 
 _KEPT = 64  # images and partners that wait for each other
 _JUMP_BACK_NS = 500_000_000  # a partner older by more than the newest image that was taken is of a new time
-_PATIENCE = 5  # images in a row without a partner, after which none is waited for until one comes
+_PATIENCE = 5  # after so many images in a row without a partner, or partners later than the budget, none is waited for until that changes
 _RECENT = 20
 
 
@@ -145,10 +145,14 @@ class PairingMailbox(Mailbox[ReceivedImage]):
         """How long partners are waited for; None while there is no image."""
         if not self._images:
             return None
-        if self._without >= _PATIENCE:
+        if self._without >= _PATIENCE or self._always_late():
             return 0.0
         first_s = min(image.received_s for image in self._images.values())
         return max(self._idle_s, first_s) + self._wait_s - self._clock()
+
+    def _always_late(self) -> bool:
+        last_s = list(self._delays_s)[-_PATIENCE:]
+        return len(last_s) == _PATIENCE and min(last_s) > self._wait_s
 
     def _handed_out(self, stamp_ns: int) -> ReceivedImage:
         image, partner = self._images.pop(stamp_ns), self._partners.get(stamp_ns)

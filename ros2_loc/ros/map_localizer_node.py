@@ -51,7 +51,7 @@ class MapLocalizerParameters(BaseParameters):
     rectified: bool = parameter(False, "the images are rectified: the camera is P of camera_info, not K and D")
     transform_patience_s: float = parameter(0.2, "how long the worker waits for the camera's transform, s", minimum=0.0, maximum=5.0)
     context: str = parameter("pipeline", "what tells of movers: the pipeline's detector, a topic's masks or boxes; none", choices=CONTEXTS)
-    context_wait_ms: float = parameter(300.0, "a pose comes so much later at most for the sake of its mask, ms", minimum=0.0, maximum=5e3)
+    context_wait_ms: float = parameter(500.0, "a pose comes so much later at most for the sake of its mask, ms", minimum=0.0, maximum=5e3)
     thumbnails: bool = parameter(False, "put small pictures of the places into localization/places")
     prior: str = parameter("fusion", "look first near the fused pose, the own last pose, or everywhere", choices=("fusion", "own", "none"))
     prior_max_age_s: float = parameter(1.0, "a pose further from the image's stamp is no prior, s", minimum=0.0)

@@ -116,7 +116,7 @@ def test_recorded_detections_are_as_good_as_a_detector(
 def test_a_detector_that_is_too_slow_costs_masks_and_no_poses(
     street: Any, colours: str, observe: Callable[..., Any], run_graph: Callable[..., Any], tmp_path: Path, checkout: Path
 ) -> None:
-    """Each image takes it 1.5 s, the budget is 0.3 s; the bag is played in a loop."""
+    """Each image takes it 1.5 s, the budget is 0.5 s; the bag is played in a loop."""
     settings = tmp_path / "nodes"
     settings.mkdir()
     for path in (checkout / "config" / "nodes").glob("*.yaml"):
@@ -126,9 +126,9 @@ def test_a_detector_that_is_too_slow_costs_masks_and_no_poses(
     assert observer.until(lambda: "round 2 is over" in run.log, timeout_s=120.0)
     assert "starting anew" in run.log and "the image in work is dropped" in run.log
     counts, accepted = said(observer, "map_localizer: context"), [s.accepted for s in observer.statuses]
-    assert int(counts["localized without"]) > int(counts["paired by stamp"]) and float(counts["delay behind the image (s)"]) > 0.3
+    assert int(counts["localized without"]) > int(counts["paired by stamp"]) and float(counts["delay behind the image (s)"]) > 0.5
     report = observer.diagnostics["map_localizer: context"]
-    assert report.level == b"\x01" and "raise context_wait_ms (300)" in report.message
+    assert report.level == b"\x01" and "raise context_wait_ms (500)" in report.message
     assert len(accepted) >= 8 and np.mean(accepted) > 0.6 and observer.errors_m(observer.estimates).max() < 0.5
     assert run.stop() == 0 and "Traceback" not in run.log
 
@@ -163,7 +163,7 @@ def test_centernet_in_a_process_of_its_own_survives_bad_images(
         observer.until(lambda: False, 0.5)
     smaller = conversions.image_from_rgb(np.zeros((50, 70, 3), dtype=np.uint8), int(sequence.stamps_ns[2]), "another_camera")
     assert answered(smaller) and objects.arrays[-1].header.frame_id == "another_camera"
-    assert answered(sent(3)) and objects.masks[-1].width == sequence.camera.width
+    assert answered(sent(3)) and observer.until(lambda: objects.masks[-1].width == sequence.camera.width)
     assert observer.until(lambda: said(observer, "object_detector: detection").get("images refused") == "3")
     lines = [line for line in run.log.splitlines() if "[WARN]" in line and "object_detector" in line]
     assert len(lines) == 3 and all("/camera/image_raw: " in line for line in lines)

@@ -95,6 +95,22 @@ def test_nobody_is_waited_for_who_never_comes_until_he_does() -> None:
     assert taken(patient) == (7, "mask")
 
 
+def test_who_is_always_later_than_the_budget_is_not_waited_for() -> None:
+    box = PairingMailbox(LONG_S)
+    for stamp_ns in range(1, 6):
+        box.put(image(stamp_ns, time.perf_counter() - 2 * LONG_S))
+        box.offer(stamp_ns, "late")
+        assert taken(box) == (stamp_ns, "late")
+    box.put(image(6))
+    assert taken(box) == (6, None)
+    box.put(image(7))
+    box.offer(7, "in time at last")
+    assert taken(box) == (7, "in time at last")
+    threading.Timer(0.03, lambda: box.offer(8, "mask")).start()
+    box.put(image(8))
+    assert taken(box) == (8, "mask")
+
+
 def test_a_jump_back_forgets_images_and_partners() -> None:
     box, s = PairingMailbox(LONG_S), 1_000_000_000
     box.put(image(100 * s))
