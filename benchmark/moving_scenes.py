@@ -1,7 +1,8 @@
 """Streets full of vehicles for `moving_traffic.py`: a drive to map with, another on another day, rendered once and kept in a folder.
 
 traffic: dense traffic, people, the town's parked cars. queue: a truck or car close ahead all the way, a queue in the other lane, cars along
-both kerbs. rows: cars along both kerbs of every street, a dense row on the right. All of them are others on the second day.
+both kerbs. rows: cars along both kerbs of every street, a dense row on the right. All of these are others on the second day. residents: the
+rows once more, but of four cars three are back on the second day, up to some metres from where they stood.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ from ros2_loc.world.town import Town
 from ros2_loc.world.traffic import Traffic
 
 Array = NDArray[np.float64]
-Kind = Literal["traffic", "queue", "rows"]
+Kind = Literal["traffic", "queue", "rows", "residents"]
 Part = Literal["mapping", "localization"]
-KINDS: tuple[Kind, ...] = ("traffic", "queue", "rows")
+KINDS: tuple[Kind, ...] = ("traffic", "queue", "rows", "residents")
 CAMERA, MOUNTING = demo_camera(640, 400), demo_mounting()
 
 _VERSION = 1  # of the renderings: a change of the scenes below makes it another
@@ -209,6 +210,9 @@ def _movers(scene: Scene, part: Part) -> Callable[[int], Sequence[PlacedMover]]:
     if scene.kind == "traffic":
         return Traffic.generate(_town(scene, part), 10 * scene.seed + day, density=2.5, drive=drive).at
     rng = np.random.default_rng([scene.seed, day, KINDS.index(scene.kind)])
+    if scene.kind == "residents":
+        parked = _residents(scene.seed, day)
+        return lambda stamp_ns: parked
     standing = _row(scene.seed, -4.0, 0.0, (5.2, 7.0) if scene.kind == "rows" else (5.6, 16.0), 0.08, rng)
     standing += _row(scene.seed, 4.2, np.pi, (5.6, 12.0), 0.08, rng)
     if scene.kind == "rows":
@@ -234,6 +238,20 @@ def _row(
         where = np.array([*pose.translation[:2], 0.0])
         out.append(PlacedMover(_FIRST_ID, label, Pose(so3_exp([0, 0, yaw]), where), moving=False, look=int(rng.integers(2**31))))
     return out
+
+
+def _residents(seed: int, day: int) -> list[PlacedMover]:
+    """Both rows; on another day each car is moved along the kerb, and a quarter of them are others."""
+    rng = np.random.default_rng([seed, 7])
+    rows = [_row(seed, -4.0, 0.0, (6.2, 8.5), 0.08, rng), _row(seed, 4.2, np.pi, (6.2, 10.0), 0.08, rng)]
+    if day == 0:
+        return _numbered([mover for row in rows for mover in row])
+    rng = np.random.default_rng([seed, 7, day])
+    out = []
+    for mover in (mover for row in rows for mover in row):
+        moved = mover.map_from_mover @ Pose(np.eye(3), np.array([np.clip(rng.normal(0, 0.7), -1.6, 1.6), rng.normal(0, 0.08), 0.0]))
+        out.append(replace(mover, map_from_mover=moved, look=mover.look if rng.random() < 0.75 else int(rng.integers(2**31))))
+    return _numbered(out)
 
 
 def _numbered(movers: Sequence[PlacedMover]) -> list[PlacedMover]:

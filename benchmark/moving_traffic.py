@@ -284,7 +284,7 @@ def draw(scenes: Sequence[Scene], jobs: Sequence[Job], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for scene in scenes:
         rows = [np.hstack(list(_pictures(job))) for job in jobs if job.scene == scene]
-        cv2.imwrite(str(folder / f"{scene.kind}_{scene.seed}.jpg"), np.vstack(rows)[..., ::-1])
+        cv2.imwrite(str(folder / f"{scene.kind}_{scene.seed}.png"), np.vstack(rows)[..., ::-1])
 
 
 def _pictures(job: Job) -> Iterator[NDArray[np.uint8]]:

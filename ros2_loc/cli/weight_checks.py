@@ -27,7 +27,7 @@ def check_weights(pipeline: PipelineConfig) -> Iterator[Finding]:
     """Whether the files that a pipeline's plugins take are here and right."""
     from ros2_loc.registry import components
 
-    for kind in ("extractor", "matcher", "encoder", "reranker"):
+    for kind in ("extractor", "matcher", "encoder", "reranker", "detector"):
         section = getattr(pipeline, kind)
         row = components()[kind].get(section.get("name", ""))
         weights = section.get("weights") or (row.weights if row else "")

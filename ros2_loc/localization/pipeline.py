@@ -12,7 +12,7 @@ from ros2_loc.errors import ConfigError
 from ros2_loc.localization.fusion import PoseFusion
 from ros2_loc.localization.pose_solver import PoseSolver
 from ros2_loc.mapping.config import MappingConfig
-from ros2_loc.perception.scene_context import SceneContext
+from ros2_loc.perception.scene_context import SceneContextConfig
 from ros2_loc.retrieval.reranking import AdaptiveReranking
 from ros2_loc.retrieval.sequence import SequenceMatcher
 
@@ -48,7 +48,7 @@ class PipelineConfig:
     matcher: dict[str, Any] = field(default_factory=lambda: {"name": "mutual_nearest"})
     reranker: dict[str, Any] = field(default_factory=dict)
     detector: dict[str, Any] = field(default_factory=dict)  # of what moves; empty for none
-    context: SceneContext.Config = field(default_factory=SceneContext.Config)
+    context: SceneContextConfig = field(default_factory=SceneContextConfig)
     reranking: AdaptiveReranking.Config = field(default_factory=AdaptiveReranking.Config)
     sequence: SequenceMatcher.Config = field(default_factory=SequenceMatcher.Config)
     solver: PoseSolver.Config = field(default_factory=PoseSolver.Config)
