@@ -96,7 +96,8 @@ def evaluate_detection(
     labels = judged_labels(dataset, {w.method.label: w.labels for w in runnable}, options.same)
     judged = chosen.renamed(labels, dict(options.same))
     judged = judged.as_one(options.as_one) if options.as_one else judged
-    cells, everything = [], []
+    cells: list[DetectionCell] = []
+    everything: list[list[FoundObjects] | None] = []
     for work in works:
         if work.not_run:
             cells.append(DetectionCell(work.method.label, None, work.not_run))

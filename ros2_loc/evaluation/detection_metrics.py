@@ -33,8 +33,8 @@ FALSE_DISCOVERY_IOUS = tuple(k / 100 for k in range(5, 55, 5))
 COCO_IOUS = tuple(k / 100 for k in range(50, 100, 5))
 CURVE_IOUS = (0.5, 0.75)
 UAVDT_IOU = 0.7
-KITTI_IOUS = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
-_KITTI_NEIGHBOURS = {"car": "van", "pedestrian": "person sitting"}
+KITTI_IOUS = {"car": 0.7, "pedestrian": 0.5, "person": 0.5, "cyclist": 0.5}  # a person: a pedestrian to detectors of other sets
+_KITTI_NEIGHBOURS = {"car": "van", "pedestrian": "person sitting", "person": "person sitting"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from ros2_loc.evaluation.detection_records import DetectionCell, DetectionEvalua
 from ros2_loc.io.kitti_object import DIFFICULTIES
 
 _FD_SHOWN = (5, 25, 50)  # the columns of CenterNet's tables
+_TIME_NOTE = "Of an image on this machine, in batches as the detector likes them (batch_size), without reading it."
 _MOST_LABELS = 20  # more have no room: the rarest are left to the JSON
 
 
@@ -139,7 +140,7 @@ def time_table(cells: Sequence[DetectionCell]) -> TextTable:
         s = cell.scores
         if s is not None and s.median_s is not None and s.p95_s is not None:
             rows.append((cell.method, f"{1000 * s.median_s:.0f}", f"{1000 * s.p95_s:.0f}", str(s.detections)))
-    return TextTable("Time", ("", "median, ms", "95 %, ms", "detections"), tuple(rows), "Of an image on this machine, without reading it.")
+    return TextTable("Time", ("", "median, ms", "95 %, ms", "detections"), tuple(rows), _TIME_NOTE)
 
 
 def _coco_row(s: CocoScores) -> Cells:

@@ -233,6 +233,13 @@ def test_corrected_twice_is_a_duplicate() -> None:
     assert told.gains["localization"] == pytest.approx(51 / 101)
 
 
+def test_forgiven_objects_leave_what_is_made_up() -> None:
+    dataset = set_of(image_of([A, B], [CAR, TRUCK]))
+    told = error_breakdown(dataset, [found((FAR, CAR, 0.9))])
+    assert told.gains["missed"] == pytest.approx(0.5)  # nothing is wrong with trucks then, but a car is made up
+    assert error_breakdown(dataset, [found()]).gains["missed"] == 1.0
+
+
 def test_what_is_ignored_is_no_mistake() -> None:
     image = image_of([A, (50, 50, 90, 90)], [CAR, ANY_LABEL], [False, True])
     told = error_breakdown(set_of(image), [found((A, CAR, 0.5), (FAR, CAR, 0.9), (FAR, PERSON, 0.8))])
