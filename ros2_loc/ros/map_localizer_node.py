@@ -29,6 +29,7 @@ from ros2_loc.ros.params import parameter
 from ros2_loc.ros.prior import PriorKeeper
 from ros2_loc.ros.tf import TransformException, TransformReader
 from ros2_loc.ros.thumbnails import Thumbnails
+from ros2_loc.visualization.detections import Drawing, draw_detections
 from ros2_loc.visualization.overlay import OverlayStatus, draw_overlay
 
 _JUMP_BACK_NS = 500_000_000  # images may come out of order by less
@@ -229,7 +230,10 @@ class MapLocalizerNode(NodeBase):
     def _overlay(self, frame: Frame, localization: Localization) -> NDArray[np.uint8]:
         place = "" if localization.best_place is None else self._map.places[localization.best_place].name
         status = OverlayStatus(localization.result, self._state_name, localization.num_matches, place, localization.stage_s)
-        return draw_overlay(frame.image, status, localization.inlier_pixels_px, localization.keypoints_px)
+        seen = frame.image if frame.mask is None else np.where(frame.mask[..., None], frame.image, frame.image // 3)
+        if localization.detections:  # of the pipeline's own detector
+            seen = draw_detections(seen, localization.detections, Drawing(words=False, scale=1.0))
+        return draw_overlay(seen, status, localization.inlier_pixels_px, localization.keypoints_px)
 
     # --- diagnostics
 

@@ -344,6 +344,13 @@ def test_masks_of_the_same_stamp_are_taken_and_late_ones_done_without(world: Cal
     assert there.until(lambda: len(there.statuses) == 1)
     mask = localizer.frames[-1][0].mask
     assert mask is not None and not mask[:, :32].any() and mask[:, 32:].all()
+    there.node.create_subscription(Image, "localization/matches_image", there.overlays.append, qos.image_qos())
+    assert there.until(lambda: there.localizer_node._overlay_publisher.get_subscription_count() == 1)
+    there.images.publish(there.image(START + 1))
+    masks.publish(moving(there, START + 1))
+    assert there.until(lambda: len(there.overlays) == 1)
+    picture = np.frombuffer(there.overlays[0].data, np.uint8).reshape(-1, WIDTH, 3)
+    assert picture[40, 5].tolist() == [33] * 3 and picture[40, 60].tolist() == [100] * 3, "what is masked is dark"
     masks.publish(moving(there, START + 5, width=10))
     assert there.answer(there.image(START + 5)).accepted and localizer.frames[-1][0].mask is None, "of another size: refused"
     began = time.monotonic()
@@ -353,7 +360,7 @@ def test_masks_of_the_same_stamp_are_taken_and_late_ones_done_without(world: Cal
     def reported() -> bool:
         found = [s for array in there.diagnostics for s in array.status if s.name == "map_localizer: context"]
         counts = [{kv.key: kv.value for kv in s.values} for s in found]
-        return any((c.get("paired by stamp"), c.get("localized without"), c.get("refused")) == ("2", "1", "1") for c in counts)
+        return any((c.get("paired by stamp"), c.get("localized without"), c.get("refused")) == ("3", "1", "1") for c in counts)
 
     assert there.until(reported)
 
