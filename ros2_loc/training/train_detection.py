@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ros2_loc.config import to_dict
+from ros2_loc.models.centernet import official as official_centernet
 from ros2_loc.models.centernet.network import CenterNet
-from ros2_loc.models.centernet.official import renamed
+from ros2_loc.models.d2det import official as official_d2det
 from ros2_loc.models.d2det.network import D2Det
 from ros2_loc.models.weights import load_strictly, save_model, tensors_of, told_of
 from ros2_loc.training.centernet_batches import CenterNetBatches
@@ -28,6 +29,8 @@ from ros2_loc.training.runs import Trained, first_then_all, has_begun
 
 # the layers whose sizes follow from the number of labels, by parts of their names
 _OF_LABELS = {"centernet": ("_heat.2.",), "d2det": ("roi_heads.box_predictor.", "roi_heads.masks.masks.", "roi_heads.masks.scores.4.")}
+_OWN_NAMES = {"centernet": "stem.", "d2det": "backbone.body."}  # what weights of this project have, and their authors' have not
+_OF_MASKS = "roi_heads.masks."
 _NO_LABELS = ((), CenterNet.Config().labels)  # recipes that leave them to the images
 
 
@@ -124,16 +127,24 @@ def start(recipe: DetectorRecipe) -> CenterNet | D2Det:
     """
     network = random(recipe)
     if recipe.begin_with:
-        state = tensors_of(recipe.begin_with)
-        with told_of(recipe.begin_with):
-            if isinstance(network, CenterNet) and not any(key.startswith("stem.") for key in state):
-                state = renamed(state)
-        load_strictly(network, for_labels(state, network.state_dict(), _OF_LABELS[recipe.name]), recipe.begin_with)
+        state, own = _begun_with(recipe), network.state_dict()
+        if isinstance(recipe, D2DetRecipe) and not recipe.network.masks:
+            state = {key: value for key, value in state.items() if not key.startswith(_OF_MASKS)}
+        load_strictly(network, for_labels(state, own, _OF_LABELS[recipe.name]), recipe.begin_with)
     if isinstance(recipe, D2DetRecipe) and recipe.trunk:
         assert isinstance(network, D2Det)
         body = network.backbone.body
         load_strictly(body, body_of(tensors_of(recipe.trunk), body.state_dict()), recipe.trunk)
     return network
+
+
+def _begun_with(recipe: DetectorRecipe) -> dict[str, Tensor]:
+    """The weights that a recipe begins with, under this project's names."""
+    state = tensors_of(recipe.begin_with)
+    if any(key.startswith(_OWN_NAMES[recipe.name]) for key in state):
+        return state
+    with told_of(recipe.begin_with):
+        return official_centernet.renamed(state) if isinstance(recipe, CenterNetRecipe) else official_d2det.renamed(state)
 
 
 def for_labels(state: Mapping[str, Tensor], own: Mapping[str, Tensor], parts: Sequence[str]) -> dict[str, Tensor]:

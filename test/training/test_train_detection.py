@@ -114,6 +114,9 @@ def test_a_training_begins_with_weights_of_other_labels(name: str, sets: tuple[P
     changed = [key for key, value in before.state_dict().items() if other[key].shape != value.shape]
     assert changed and all(torch.equal(other[key], value) for key, value in before.state_dict().items() if key not in changed)
     assert all("heat" in key if name == "centernet" else "roi_heads" in key for key in changed)
+    if name == "d2det":
+        plain = replace(RECIPES[name], network=replace(RECIPES[name].network, masks=False), begin_with=str(first.weights))
+        assert start(_labelled(plain, LABELS)).roi_heads.masks is None
     stranger = "d2det" if name == "centernet" else "centernet"
     with pytest.raises(DataError, match="another network|no weight of"):
         start(_labelled(replace(RECIPES[stranger], begin_with=str(first.weights)), LABELS))
