@@ -11,6 +11,7 @@ from torch.nn import functional
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import batched_nms, clip_boxes_to_image, roi_align
 
+from ros2_loc.errors import DataError
 from ros2_loc.models.d2det import losses
 from ros2_loc.models.d2det.dense_regression import DenseRegression, Regression, Targets, boxes_of, targets_of
 from ros2_loc.models.d2det.masks import IOU_SHARE, MASK_CELLS, MaskHead
@@ -52,12 +53,18 @@ class D2DetHeads(RoIHeads):
         image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]] | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """As torchvision's: detections in evaluation, losses in training; masks are (N, 28, 28) in 0..1 of their boxes."""
+        """As torchvision's: detections in evaluation, losses in training; masks are (N, 28, 28) in 0..1 of their boxes.
+
+        Raises:
+            DataError: in evaluation, where the network gives numbers that are not finite.
+        """
         levels = list(features.values())
         if self.training:
             assert targets is not None
             return [], self._losses(levels, proposals, targets)
-        found = self._chosen(self.class_logits(levels, proposals), proposals, image_shapes)
+        logits = self.class_logits(levels, proposals)
+        require_finite(*levels, logits)
+        found = self._chosen(logits, proposals, image_shapes)
         return self._regressed(levels, found, image_shapes), {}
 
     def class_logits(self, levels: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
@@ -94,6 +101,7 @@ class D2DetHeads(RoIHeads):
         boxes = [one["boxes"] for one in found]
         if sum(map(len, boxes)):
             refined = self.refined(torch.cat(boxes), self.regress(levels, boxes))
+            require_finite(refined)
             for one, new, shape in zip(found, refined.split([len(one) for one in boxes]), image_shapes, strict=True):
                 one["boxes"] = clip_boxes_to_image(new, shape)
                 kept = (one["boxes"][:, 2:] > one["boxes"][:, :2]).all(dim=1)
@@ -154,6 +162,12 @@ class D2DetHeads(RoIHeads):
         if (count := int(found.sum())) > self.config.regressed_boxes:
             found[found.nonzero()[:, 0][torch.randperm(count, device=found.device)[self.config.regressed_boxes :]]] = False
         return [one.nonzero()[:, 0] for one in found.split([len(one) for one in labels])]
+
+
+def require_finite(*tensors: Tensor) -> None:
+    """Raise DataError where a tensor holds NaN or infinity: comparisons would make "nothing found" of it."""
+    if not all(bool(one.isfinite().all()) for one in tensors):
+        raise DataError("d2det: the network gave numbers that are not finite: the weights are damaged, or 16 bits are too few")
 
 
 def _seen(masks: Tensor, boxes: Tensor, objects: Tensor) -> Tensor:

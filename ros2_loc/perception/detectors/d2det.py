@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -14,8 +14,8 @@ from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
 from ros2_loc.core.types import Detection, Frame
-from ros2_loc.errors import ConfigError, DataError
-from ros2_loc.models.d2det.masks import in_image
+from ros2_loc.errors import ConfigError
+from ros2_loc.models.d2det.masks import covered
 from ros2_loc.models.d2det.network import MULTIPLE, D2Det
 from ros2_loc.models.d2det.official import load_published
 from ros2_loc.models.folding import folded
@@ -152,15 +152,7 @@ class D2det:
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._config.half):
             found = self._network.detect(ImageList(images, [size] * len(images)))
-        return [self._checked(one, each) for one, each in zip(found, prepared, strict=True)]
-
-    def _checked(self, found: dict[str, Tensor], prepared: Prepared) -> _Found:
-        boxes, scores = found["boxes"].float().cpu().numpy(), found["scores"].double().cpu().numpy()
-        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-            raise DataError(f"{self.name}: the network gave numbers that are not finite: the weights are damaged")
-        full = prepared.to_full(boxes.reshape(-1, 2, 2)).reshape(-1, 4).astype(np.float32)
-        masks = found["masks"].float() if "masks" in found else None
-        return _Found(full, found["labels"].cpu().numpy() - 1, scores, masks)
+        return [_in_full(one, each) for one, each in zip(found, prepared, strict=True)]
 
     def _detections(self, found: _Found, frame: Frame) -> list[Detection]:
         size = (frame.camera.height, frame.camera.width)
@@ -172,7 +164,7 @@ class D2det:
         masks: Sequence[NDArray[np.bool_] | None] = [None] * len(found.boxes)
         if found.masks is not None:
             boxes = torch.from_numpy(found.boxes).to(found.masks.device)
-            masks = list((in_image(found.masks, boxes, size) >= 0.5).cpu().numpy())
+            masks = list(covered(found.masks, boxes, size).cpu().numpy())
         rows = zip(found.boxes, found.labels, found.scores, masks, strict=True)
         return [Detection(box, self.labels[int(label)], float(min(score, 1.0)), mask) for box, label, score, mask in rows]
 
@@ -184,6 +176,13 @@ def _resized(frame: Frame, sides_px: tuple[int, int], scale: float) -> Prepared:
     size = (max(1, int(width * factor + 0.5)), max(1, int(height * factor + 0.5)))
     image = frame.image if size == (width, height) else cv2.resize(frame.image, size, interpolation=cv2.INTER_LINEAR)
     return Prepared(image.astype(np.uint8, copy=False), None, np.array([width / size[0], height / size[1]]))
+
+
+def _in_full(found: Mapping[str, Tensor], prepared: Prepared) -> _Found:
+    """What the network found, in the full image."""
+    boxes = prepared.to_full(found["boxes"].float().cpu().numpy().reshape(-1, 2, 2)).reshape(-1, 4).astype(np.float32)
+    masks = found["masks"].float() if "masks" in found else None
+    return _Found(boxes, found["labels"].cpu().numpy() - 1, found["scores"].double().cpu().numpy(), masks)
 
 
 def _joined(found: Sequence[_Found]) -> _Found:
