@@ -44,3 +44,9 @@ def read_mask(path: Path, name: str) -> NDArray[np.bool_]:
 def with_masks(sequence: ImageSequence, path: Path) -> ImageSequence:
     """The same images with the masks of a file, which must have one for each name."""
     return replace(sequence, load_mask=lambda i: read_mask(path, sequence.names[i]))
+
+
+def masked_share(sequence: ImageSequence) -> float:
+    """The mean share of its images' pixels that is masked, 0 without masks."""
+    load = sequence.load_mask
+    return 0.0 if load is None else float(np.mean([1.0 - load(i).mean() for i in range(len(sequence))]))

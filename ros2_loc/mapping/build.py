@@ -25,7 +25,7 @@ from ros2_loc.io.features import append_evidence, append_features, read_evidence
 from ros2_loc.io.files import sha256
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.io.images import resize_image, write_image
-from ros2_loc.io.masks import append_mask, with_masks
+from ros2_loc.io.masks import append_mask, masked_share, with_masks
 from ros2_loc.mapping import sfm
 from ros2_loc.mapping.adjustment import Adjusted, Linearized, Problem, adjust, linearize, reprojection_errors_px
 from ros2_loc.mapping.config import MappingConfig
@@ -277,18 +277,12 @@ class MapBuilder:
         index.save(folder / "index.faiss")
         np.savez(folder / "places.npz", **_arrays(sequence, draft, colors, encoder_state))
         made = {**summary(model, draft), **_summary_of_index(index), "images_given": len(sequence)}
-        provenance = {**provenance, "summary": {**made, **self._summary_of_masks()}}
+        masked = {"masked_share": round(masked_share(sequence), 4)} if sequence.load_mask else {}
+        provenance = {**provenance, "summary": {**made, **masked}}
         meta = _meta(sequence, draft, error_model, provenance)
         own = CHECKED_FILES if self._evidence is None else (*CHECKED_FILES, EVIDENCE_FILE)
         meta["sha256"] = {name: sha256(folder / name) for name in own}
         (folder / "map.yaml").write_text(yaml.safe_dump(meta, sort_keys=False))
-
-    def _summary_of_masks(self) -> dict[str, Any]:
-        """How much of the images was masked; nothing where no masks were made."""
-        load = self._sequence.load_mask
-        if load is None:
-            return {}
-        return {"masked_share": round(float(np.mean([1.0 - load(i).mean() for i in range(len(self._sequence))])), 4)}
 
     def _write_thumbnails(self, folder: Path, structure: Structure) -> NDArray[np.uint8]:
         """Small pictures of the places; returns the points' colours, read from the same images while they are in memory."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ros2_loc.errors import DataError
 from ros2_loc.io.features import stored_names
 from ros2_loc.io.image_sequence import ImageSequence
-from ros2_loc.io.masks import append_mask, read_mask, with_masks
+from ros2_loc.io.masks import append_mask, masked_share, read_mask, with_masks
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32 - 1))
@@ -51,6 +51,7 @@ def test_frames_of_a_sequence_have_its_masks(town_sequence: ImageSequence, tmp_p
     masked = with_masks(town_sequence, tmp_path / "masks.h5").subset([3, 7, 8])
     for row, i in enumerate((3, 7, 8)):
         np.testing.assert_array_equal(masked.frame(row).mask, masks[i])  # type: ignore[arg-type]
+    assert masked_share(masked) == pytest.approx(1.0 - masks[[3, 7, 8]].mean()) and masked_share(town_sequence) == 0.0
     wrong = replace(town_sequence, load_mask=lambda i: np.ones((2, 2), dtype=bool))
     with pytest.raises(DataError, match="size of the image"):
         wrong.frame(0)

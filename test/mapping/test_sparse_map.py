@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pycolmap
 import pytest
 import yaml
 
+from ros2_loc import registry
 from ros2_loc.core.camera import Camera
 from ros2_loc.core.pose import Pose
 from ros2_loc.errors import DataError
 from ros2_loc.io.image_sequence import ImageSequence
 from ros2_loc.mapping.sparse_map import SparseMap
+from ros2_loc.perception.scene_context import provenance_of
 
 
 @pytest.fixture
@@ -110,3 +113,22 @@ def test_the_mounting_error_is_taken_off_for_the_same_rig_only(town_map: SparseM
     other = Camera.pinhole(320, 200, 170, 170, 160, 100)
     for correction in (town_map.camera_correction(other, town_map.base_from_camera), town_map.camera_correction(town_map.camera, moved)):
         np.testing.assert_array_equal(correction.matrix, np.eye(4))
+
+
+def test_masks_of_other_weights_are_said_not_refused(town_map: SparseMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Settings:
+        weights: str = ""
+        min_score: float = 0.1
+
+    monkeypatch.setattr(registry, "resolve", lambda kind, name: type("Detector", (), {"Config": Settings}))
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    asked = {"name": "boxes", "weights": str(tmp_path / "a")}
+    made = {"name": "boxes", **provenance_of(asked), "labels": ["car"]}
+    assert made["weights"] == asked["weights"] and len(made["sha256"]) == 64
+    masked = replace(town_map, provenance={**town_map.provenance, "detector": made})
+    assert masked.masked_otherwise(asked) == masked.masked_otherwise({**asked, "min_score": 0.5}) == ""
+    other = masked.masked_otherwise({**asked, "weights": str(tmp_path / "b")})
+    assert f"built with detector boxes ({asked['weights']}, {made['sha256'][:12]}...), the pipeline has boxes (" in other
+    assert "the pipeline has boxes:" in town_map.masked_otherwise({"name": "boxes"})
