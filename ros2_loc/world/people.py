@@ -63,17 +63,18 @@ def _shoe(builder: SolidBuilder, ankle: Array, pitch: float) -> None:
 
 
 def _arm(builder: SolidBuilder, way: float, swing: float, bend: float, material: int) -> None:
-    shoulder = np.array([0.0, way * 0.205, _SHOULDER_M])
+    shoulder = np.array([0.0, way * 0.195, _SHOULDER_M])
     elbow = shoulder + _UPPER_M * np.array([np.sin(swing), way * 0.10, -np.cos(swing)])
     hand = elbow + _FORE_M * np.array([np.sin(swing + bend), 0, -np.cos(swing + bend)])
     builder.tube([shoulder, (shoulder + elbow) / 2, elbow], [0.062, 0.054, 0.044], SHIRT)
+    builder.ball(shoulder, (0.075, 0.07, 0.07), SHIRT, sides=8, rows=5)
     builder.tube([elbow, hand], [0.044, 0.033], material)
     builder.ball(hand + [0.01, 0, -0.06], (0.04, 0.03, 0.065), SKIN, sides=6, rows=4)
 
 
 def _trunk(builder: SolidBuilder, long_coat: bool, skirt: bool) -> None:
     """Rings (height, half width, half depth) from the hip to the neck."""
-    rings = [(0.88, 0.165, 0.115), (0.98, 0.17, 0.12), (1.10, 0.155, 0.105), (1.25, 0.175, 0.115), (1.38, 0.20, 0.115), (1.46, 0.165, 0.085), (1.51, 0.07, 0.06)]
+    rings = [(0.88, 0.165, 0.115), (0.98, 0.17, 0.12), (1.10, 0.155, 0.105), (1.25, 0.175, 0.115), (1.38, 0.19, 0.115), (1.45, 0.17, 0.10), (1.49, 0.11, 0.075), (1.52, 0.06, 0.058)]
     builder.loft(_rings(rings[2:]), SHIRT)
     builder.loft(_rings(rings[:3]), SHIRT if long_coat else TROUSERS)
     if long_coat or skirt:

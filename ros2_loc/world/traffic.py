@@ -30,7 +30,7 @@ from ros2_loc.world.ways import (
 Array = NDArray[np.float64]
 
 _STREET_PER_VEHICLE_M, _STREET_PER_PERSON_M, _STREET_PER_CYCLIST_M = 45.0, 22.0, 160.0  # at a density of 1
-_ALONG_PER_S = 0.32  # vehicles that share the way of the drive, each second
+_ALONG_PER_S = 0.5  # vehicles that share the way of the drive, each second
 _TRUCKS, _STANDING = 0.13, 0.15
 _EGO_M = (4.6, 2.0)
 _TRIES = 3

@@ -192,6 +192,9 @@ def _ends(builder: SolidBuilder, body: Body) -> None:
         rows = [[[*p, z0 + 0.03 * (k == 3)], [*p, z1 - (0.03 if k == 0 else 0)]] for k, p in enumerate(outline)]
         builder.loft(np.array(rows), lamp, closed=False, caps=False)
         builder.loft(np.array(rows) * [1, -1, 1], lamp, closed=False, caps=False)
+        back = [[[p[0] - way * 0.004, p[1] - 0.004, z0 - 0.02 if way > 0 else z0], [p[0] - way * 0.004, p[1] - 0.004, z1 + 0.015]] for p in outline]
+        for side in (1.0, -1.0):
+            builder.loft(np.array(back) * [1, side, 1], BLACK, closed=False, caps=False)
         w = float(y[0])
         plate = 0.46 if way > 0 else body.top_z_m[3] - 0.42
         _panel(builder, face + way * 0.006, 0.26, plate - 0.055, plate + 0.055, PLATE)
@@ -253,7 +256,7 @@ def truck(number: int, fine: bool = True) -> Solid:
     builder.box([-half - 0.02, -w * 0.98, 0.42], [-half + 0.1, w * 0.98, 0.58], BLACK)
     _panel(builder, -half - 0.025, 0.26, 0.62, 0.73, PLATE)
     for axle in hauler.axles:
-        wheel(builder, axle * hauler.length_m, w - 0.02, hauler.wheel_m, 0.28, fine)
+        wheel(builder, axle * hauler.length_m, w, hauler.wheel_m, 0.28, fine)
     return builder.build()
 
 
