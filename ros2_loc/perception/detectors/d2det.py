@@ -97,8 +97,7 @@ class D2det:
     def __init__(self, config: Config, device: str = "cpu") -> None:
         self._set_up(config, open_network(config.weights, D2Det, load_published), device)
         if config.backend != "torch":
-            parts = open_parts(config, self.name, sha256(locate(config.weights)), device)
-            self._network = with_parts(self._network, parts)
+            with_parts(self._network, open_parts(config, self.name, sha256(locate(config.weights)), device))
 
     @classmethod
     def of_network(cls, network: D2Det, config: Config, device: str = "cpu") -> D2det:
@@ -112,7 +111,7 @@ class D2det:
         self.labels, self.batch_size = network.config.labels, config.batch_size
         own = network.config
         self._sides_px = (config.short_side_px or own.short_side_px, config.long_side_px or own.long_side_px)
-        self._network = folded(network).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network: D2Det = folded(network).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not config.masks:
             self._network.roi_heads.masks = None
 
