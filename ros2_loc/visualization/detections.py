@@ -19,6 +19,7 @@ Rectangle = tuple[int, int, int, int]
 _WHITE: Color = (255, 255, 255)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MASK_SHARE = 0.42
+_SPECK = 0.5  # boxes of less than this share of their words: their colour must do
 _LEAST_PX = 480  # pictures narrower than this are enlarged: words would cover what they name
 
 # what traffic has most of, far apart in hue and in lightness; names that mean the same share a colour
@@ -143,7 +144,7 @@ def _outline(picture: Image, rectangle: Rectangle, color: Color, thin: int) -> N
 
 
 def _write(picture: Image, rectangles: Sequence[Rectangle], texts: Sequence[str], colors: Sequence[Color]) -> None:
-    """Words on a plate of the box's colour, where they cover no other words; left out where there is no such place."""
+    """Words on a plate of the box's colour, where they cover no other words; none where no place is left, nor at specks."""
     size = min(max(picture.shape[1] / 1800, 0.38), 0.8)
     taken: list[Rectangle] = []
     for rectangle, text, color in zip(rectangles, texts, colors, strict=True):
@@ -152,7 +153,9 @@ def _write(picture: Image, rectangles: Sequence[Rectangle], texts: Sequence[str]
             continue
         (width, height), below = cv2.getTextSize(text, _FONT, size, 1)
         margin = max(2, round(6 * size))
-        plate = _place(rectangle, (width + 2 * margin, height + below // 2 + 2 * margin), taken, picture)
+        sides = width + 2 * margin, height + below // 2 + 2 * margin
+        area = (rectangle[2] - rectangle[0] + 1) * (rectangle[3] - rectangle[1] + 1)
+        plate = _place(rectangle, sides, taken, picture) if area > _SPECK * sides[0] * sides[1] else None
         if plate is None:
             continue
         taken.append(plate)
