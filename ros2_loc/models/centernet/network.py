@@ -101,9 +101,9 @@ class CenterNet(nn.Module):
         """(B, 3, H, W) as of `normalized`, sides as `multiple` says -> the maps of each stack, in evaluation mode of the last alone."""
         features, found = self.stem(images), []
         for number, stack in enumerate(self.stacks):
-            seen = stack.features(features)
+            seen = stack.features(features)  # type: ignore[operator]
             if self.training or number == len(self.between):
-                found.append(stack.heads(seen))
+                found.append(stack.heads(seen))  # type: ignore[operator]
             if number < len(self.between):
                 features = self.between[number](features, seen)
         return found

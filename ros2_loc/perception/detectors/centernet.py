@@ -76,6 +76,9 @@ class Centernet:
                 raise ConfigError(f"centernet: sides of images are odd in procedure authors, an export ({self.backend}) takes no such")
 
     name = "centernet"
+    labels: tuple[str, ...]
+    batch_size: int
+    _heads: Any  # the network, or an export of it
 
     def __init__(self, config: Config, device: str = "cpu") -> None:
         self._device = device_of(self.name, device, config.half)
@@ -95,7 +98,7 @@ class Centernet:
         self._config, self._multiple = config, network.multiple
         self.labels, self.batch_size = network.config.labels, config.batch_size
         ready = folded(network).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._heads: Any = LastHeads(ready).eval()
+        self._heads = LastHeads(ready).eval()
 
     def detect(self, frame: Frame) -> list[Detection]:
         """Objects in the whole image.
