@@ -1,4 +1,4 @@
-"""Makes docs/pictures/r2d2_training.png (cosplace_training.png) from the history of a training of local features (of places).
+"""Makes docs/pictures/r2d2_training.png (cosplace_, centernet_, d2det_training.png) from the history of a training.
 
 ros2-loc train r2d2 --data folder my_images --out trained && python docs/draw_training.py trained
 """
@@ -25,22 +25,42 @@ MEASURED = {
 }
 PLACES_TRAINED = {"loss": ("loss", INK)}
 PLACES_MEASURED = {"recall_at_10": ("R@10", AMBER), "recall_at_5": ("R@5", GREEN), "recall_at_1": ("R@1", BLUE)}
+DETECTORS_TRAINED = {
+    "loss": ("loss", INK),
+    "corners": ("corners", BLUE),
+    "centres": ("centres", GREEN),
+    "class": ("class", BLUE),
+    "distance": ("distance", GREEN),
+    "mask": ("mask", AMBER),
+}
+DETECTORS_MEASURED = {
+    "ap_50": ("AP50", AMBER),
+    "ap": ("AP", BLUE),
+    "mask_ap": ("mask AP", VIOLET),
+}
+# what is validated -> name of the picture, losses and numbers that are drawn, what is validated with
+KINDS = {
+    "recall_at_1": ("cosplace", PLACES_TRAINED, PLACES_MEASURED, "a town"),
+    "mask_ap": ("d2det", DETECTORS_TRAINED, DETECTORS_MEASURED, "towns"),
+    "ap": ("centernet", DETECTORS_TRAINED, DETECTORS_MEASURED, "towns"),
+    "mma_at_3": ("r2d2", LOSSES, MEASURED, "images"),
+}
 
 
 def main() -> int:
     """Draw and write."""
-    parser = argparse.ArgumentParser(description="the curves of a training of local features or of places")
+    parser = argparse.ArgumentParser(description="the curves of a training of local features, of places or of a detector")
     parser.add_argument("trained", type=Path, help="its folder")
-    parser.add_argument("--out", type=Path, help=f"default: r2d2_training.png or cosplace_training.png in {PICTURES}")
+    parser.add_argument("--out", type=Path, help=f"default: r2d2_training.png or another name in {PICTURES}")
     arguments = parser.parse_args()
     epochs = json.loads(read_text(arguments.trained / "history.json", "history of a training"))["epochs"]
+    measured = {name for epoch in epochs for name in epoch}
+    name, losses, numbers, what = next(kind for number, kind in KINDS.items() if f"validation/{number}" in measured)
     figure = Figure(figsize=(8.4, 3.0), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2)
-    places = any("validation/recall_at_1" in epoch for epoch in epochs)
-    out = arguments.out or PICTURES / ("cosplace_training.png" if places else "r2d2_training.png")
-    what = "a town" if places else "images"
-    draw(left, epochs, "train", PLACES_TRAINED if places else LOSSES, "training, mean of an epoch")
-    draw(right, epochs, "validation", PLACES_MEASURED if places else MEASURED, f"{what} not trained on")
+    out = arguments.out or PICTURES / f"{name}_training.png"
+    draw(left, epochs, "train", losses, "training, mean of an epoch")
+    draw(right, epochs, "validation", numbers, f"{what} not trained on")
     right.set_ylim(0.0, None)
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=80, format="png")
@@ -49,9 +69,11 @@ def main() -> int:
 
 
 def draw(axes: Axes, epochs: list[dict[str, float]], kind: str, names: dict, title: str) -> None:
-    """One line for each name that was measured."""
+    """One line for each name that there is."""
     for name, (label, color) in names.items():
         rows = [(epoch["step"], epoch[f"{kind}/{name}"]) for epoch in epochs if f"{kind}/{name}" in epoch]
+        if not rows:
+            continue
         axes.plot(*zip(*rows, strict=True), color=hex_color(color), label=label, marker=".", linewidth=1.4)
     axes.set_title(title, fontsize=9)
     axes.set_xlabel("step", fontsize=8)

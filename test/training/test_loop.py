@@ -134,6 +134,22 @@ def test_the_schedule_warms_up_and_comes_down() -> None:
     assert learning_rate(CONFIG, 24, 24) == pytest.approx(0.01 * CONFIG.final_share)
     constant = replace(CONFIG, schedule="constant")
     assert {learning_rate(constant, step, 24) for step in range(4, 24)} == {0.01}
+    steps = replace(CONFIG, schedule="steps", milestones=(0.5, 0.75))
+    assert [learning_rate(steps, step, 24) for step in (4, 11, 12, 17, 18, 23)] == pytest.approx([0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4])
+    for wrong in ({"schedule": "steps"}, {"milestones": (0.5,)}):
+        with pytest.raises(ConfigError, match="steps have milestones"):
+            replace(CONFIG, **wrong)
+
+
+def test_sgd_rolls_on_with_its_momentum(tmp_path: Path) -> None:
+    config = replace(CONFIG, optimizer="sgd", learning_rate=0.05, momentum=0.8, weight_decay=0.01)
+    loop = _loop(tmp_path, Numbers(), config)
+    loop.run()
+    assert isinstance(loop._optimizer, torch.optim.SGD) and {group["momentum"] for group in loop._optimizer.param_groups} == {0.8}
+    losses = [epoch["train/loss"] for epoch in loop.done.history]
+    assert losses[2] < losses[0]
+    with pytest.raises(ConfigError, match="momentum is from 0"):
+        replace(CONFIG, momentum=1.0)
 
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:

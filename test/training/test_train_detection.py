@@ -25,8 +25,8 @@ from ros2_loc.training.detection_recipes import CenterNetRecipe, D2DetRecipe, De
 from ros2_loc.training.detection_sets import DetectionData, held_out, joined, opened
 from ros2_loc.training.detection_towns import ObjectTowns
 from ros2_loc.training.detection_validation import DetectionValidation, measured
-from ros2_loc.training.loop import TrainingLoop
-from ros2_loc.training.recipes import save_recipe
+from ros2_loc.training.loop import TrainingLoop, learning_rate
+from ros2_loc.training.recipes import load_recipe_of, save_recipe
 from ros2_loc.training.runs import resumed
 from ros2_loc.training.train_detection import start, train_detector, with_labels
 
@@ -235,3 +235,19 @@ def test_synthetic_towns_are_rendered_once(tmp_path: Path) -> None:
     assert np.array_equal(again.train.image(0), data.train.image(0))
     with pytest.raises(ConfigError, match="among those to learn from"):
         ObjectTowns.Config(first_validation_seed=110)
+
+
+def test_recipes_are_those_of_the_papers_and_the_small_networks() -> None:
+    paper, small = (load_recipe_of(CenterNetRecipe, name) for name in ("paper", "small"))
+    assert paper.network == CenterNet.Config() and paper.samples.size_px == (511, 511) and paper.samples.batch_size * 8 == 48
+    steps = paper.loop.epochs * paper.loop.steps_per_epoch
+    assert steps == 480_000 and learning_rate(paper.loop, 449_999, steps) == 2.5e-4
+    assert learning_rate(paper.loop, 450_000, steps) == pytest.approx(2.5e-5)
+    assert small.network == replace(CenterNet.Config.small(LABELS), labels=small.network.labels)
+    with pytest.raises(ConfigError, match="--trunk FILE"):
+        load_recipe_of(D2DetRecipe, "paper")
+    published, narrow = load_recipe_of(D2DetRecipe, "paper", ["trunk=resnet50.pth"]), load_recipe_of(D2DetRecipe, "small")
+    assert published.network == D2Det.Config() and published.samples.size_px == (800, 1333) and published.samples.batch_size * 8 == 16
+    epochs = [learning_rate(published.loop, epoch * 7330 + 600, 24 * 7330) for epoch in (0, 15, 16, 21, 22, 23)]
+    assert epochs == pytest.approx([0.02, 0.02, 0.002, 0.002, 0.0002, 0.0002])
+    assert narrow.network == replace(D2Det.Config.small(LABELS), labels=())
