@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from ros2_loc.core.interfaces import Detector
 from ros2_loc.core.labels import plain_label
@@ -106,7 +107,8 @@ def evaluate_detection(
         export = work.export(show_progress)
         found = [_in_labels(f, export.labels, labels, bool(options.as_one)) for f in export.found]
         write_coco_results(folder / "detections" / f"{_file_name(work.method.label)}.json", judged, found)
-        cells.append(DetectionCell(work.method.label, score(judged, found, export.seconds, options.max_detections)))
+        words = f"{work.method.label}, scores" if show_progress else ""
+        cells.append(DetectionCell(work.method.label, score(judged, found, export.seconds, options.max_detections, words)))
         everything.append(found)
     told = _judged_on(dataset, judged, labels, options)
     return Measured(judged, told, tuple(cells), tuple(everything))
@@ -136,25 +138,38 @@ def judged_labels(
 
 
 def score(
-    dataset: DetectionDataset, found: Sequence[FoundObjects], seconds: Sequence[float] = (), max_detections: int = metrics.MAX_DETECTIONS
+    dataset: DetectionDataset,
+    found: Sequence[FoundObjects],
+    seconds: Sequence[float] = (),
+    max_detections: int = metrics.MAX_DETECTIONS,
+    words: str = "",
 ) -> DetectionScores:
     """All numbers of one method.
 
     Args:
         found: of each image, labels as indices of the data set's.
         seconds: of each image; none where nobody knows.
+        words: of a progress bar; none without.
     """
     has_masks = dataset.has_masks and any(mask is not None for f in found for mask in f.masks)
     pairs = [dm.match_coco(image, f) for image, f in zip(dataset.images, found, strict=True)]
     judged = dm.Judged(
         np.concatenate([f.scores for f in found]).astype(np.float64), np.concatenate([p.verdicts for p in pairs]), dataset.num_objects
     )
+    with tqdm(total=4, desc=f" {words}", disable=not words, leave=False, dynamic_ncols=True, unit="score") as bar:
+        box, false_discovery = metrics.box_scores(dataset, found, max_detections)
+        bar.update()
+        mask = metrics.coco_scores(dataset, found, "segm", max_detections) if has_masks else None
+        bar.update()
+        errors = error_breakdown(dataset, found)
+        bar.update()
+        pascal = metrics.pascal_scores(dataset, found)
     return DetectionScores(
-        box=metrics.coco_scores(dataset, found, "bbox", max_detections),
-        mask=metrics.coco_scores(dataset, found, "segm", max_detections) if has_masks else None,
-        false_discovery=metrics.false_discovery(dataset, found, max_detections),
-        errors=error_breakdown(dataset, found),
-        pascal=metrics.pascal_scores(dataset, found),
+        box=box,
+        mask=mask,
+        false_discovery=false_discovery,
+        errors=errors,
+        pascal=pascal,
         kitti=metrics.kitti_scores(dataset, found) if dataset.kind == "kitti" else {},
         operating=metrics.best_operating_point(judged),
         detections=sum(map(len, found)),

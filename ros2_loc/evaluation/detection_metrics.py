@@ -78,7 +78,25 @@ def coco_scores(
         found: of each image, labels as indices of the data set's.
         max_detections: an image and label, best first (COCO: 100).
     """
-    precision, recall = _accumulated(dataset, found, what, COCO_IOUS, max_detections)
+    return _coco(dataset, *_accumulated(dataset, found, what, COCO_IOUS, max_detections), max_detections)
+
+
+def false_discovery(dataset: DetectionDataset, found: Sequence[FoundObjects], max_detections: int = MAX_DETECTIONS) -> FalseDiscovery:
+    """CenterNet's FD rates of boxes (its tables 1 and 3)."""
+    return _false_discovery(_accumulated(dataset, found, "bbox", FALSE_DISCOVERY_IOUS, max_detections)[0])
+
+
+def box_scores(
+    dataset: DetectionDataset, found: Sequence[FoundObjects], max_detections: int = MAX_DETECTIONS
+) -> tuple[CocoScores, FalseDiscovery]:
+    """Both of boxes, in one run of pycocotools."""
+    ious = sorted({*COCO_IOUS, *FALSE_DISCOVERY_IOUS})
+    precision, recall = _accumulated(dataset, found, "bbox", ious, max_detections)
+    of_coco, of_fd = ([ious.index(iou) for iou in wanted] for wanted in (COCO_IOUS, FALSE_DISCOVERY_IOUS))
+    return _coco(dataset, precision[of_coco], recall[of_coco], max_detections), _false_discovery(precision[of_fd])
+
+
+def _coco(dataset: DetectionDataset, precision: Array, recall: Array, max_detections: int) -> CocoScores:
     at = {f"{iou:g}": _mean(precision[COCO_IOUS.index(iou), :, :, 0, -1]) for iou in CURVE_IOUS}
     named = {f"AR {n}": _mean(recall[:, :, 0, k]) for k, n in enumerate((1, 10, max_detections))}
     named |= {f"AR {size}": _mean(recall[:, :, k, -1]) for k, size in enumerate(SIZES, 1)}
@@ -92,9 +110,7 @@ def coco_scores(
     )
 
 
-def false_discovery(dataset: DetectionDataset, found: Sequence[FoundObjects], max_detections: int = MAX_DETECTIONS) -> FalseDiscovery:
-    """CenterNet's FD rates of boxes (its tables 1 and 3)."""
-    precision, _ = _accumulated(dataset, found, "bbox", FALSE_DISCOVERY_IOUS, max_detections)
+def _false_discovery(precision: Array) -> FalseDiscovery:
     return FalseDiscovery(
         mean=_rest(_mean(precision[..., 0, -1])),
         at={f"{iou:g}": _rest(_mean(precision[k, :, :, 0, -1])) for k, iou in enumerate(FALSE_DISCOVERY_IOUS)},

@@ -68,7 +68,9 @@ class DetectionStore:
             return
         detector.detect(dataset.frame(missing[0]))  # the first call of a network is slow: not that image's fault
         size = max(1, detector.batch_size)
-        bar = tqdm(total=len(dataset), initial=len(dataset) - len(missing), desc=f" {words}", disable=not show_progress, unit="image")
+        done = len(dataset) - len(missing)
+        shown = {"disable": not show_progress, "leave": False, "dynamic_ncols": True, "unit": "image"}
+        bar = tqdm(total=len(dataset), initial=done, desc=f" {words}", **shown)
         with bar, self.path.open("a", encoding="utf-8") as file:
             for begin in range(0, len(missing), size):
                 batch = missing[begin : begin + size]

@@ -84,6 +84,7 @@ def test_false_discovery_is_one_minus_average_precision(tmp_path: Path) -> None:
     fd, ap = metrics.false_discovery(dataset, made), metrics.coco_scores(dataset, made)
     assert fd.at["0.5"] == pytest.approx(1 - ap.ap_at["0.5"])
     assert list(fd.at) == ["0.05", "0.1", "0.15", "0.2", "0.25", "0.3", "0.35", "0.4", "0.45", "0.5"]
+    assert metrics.box_scores(dataset, made) == (ap, fd)
     rates = np.array(list(fd.at.values()))
     assert fd.mean == pytest.approx(rates.mean()) and (np.diff(rates) >= 0).all()
     assert fd.by_size["large"] is None and fd.by_size["small"] is not None
