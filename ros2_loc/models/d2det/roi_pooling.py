@@ -147,10 +147,11 @@ def deformable_pooled(
     places, inside = _places(features.shape[1:], boxes, cells, samples, stride, offsets, legacy)
     size = places.new_tensor(features.shape[:0:-1])
     grid = ((2.0 * places + 1.0) / size[:, None, None, None] - 1.0).movedim(0, -1).to(features.dtype)
-    taken = functional.grid_sample(features[None], grid.flatten(1, 2)[None], padding_mode="border", align_corners=False)
-    taken = taken[0].unflatten(2, (cells * cells, samples * samples))
-    total = (taken * inside).sum(dim=3) / inside.sum(dim=2).clamp(min=1)
-    return total.transpose(0, 1).unflatten(2, (cells, cells))
+    total = features.new_zeros(len(features), len(boxes), cells * cells)
+    for own, valid in zip(grid.unbind(2), inside.unbind(2), strict=True):  # one after another, for boxes are many and channels too
+        taken = functional.grid_sample(features[None], own[None], padding_mode="border", align_corners=False)[0]
+        total = total + taken * valid
+    return (total / inside.sum(dim=2).clamp(min=1)).transpose(0, 1).unflatten(2, (cells, cells))
 
 
 def _places(
