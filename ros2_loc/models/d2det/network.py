@@ -105,7 +105,7 @@ class D2Det(nn.Module):
                 short_side_px=384,
                 long_side_px=1280,
                 channels=48,
-                anchor_scale=4.0,
+                anchor_scale=3.0,
                 finest_px=28.0,
                 proposals=(200, 80),
                 proposals_before=(400, 150),
