@@ -1,4 +1,4 @@
-"""Objects through real nodes: a detector of another package, and CenterNet with random weights; masks that meet their images."""
+"""Objects through real nodes: a detector of another package, and networks with random weights; masks that meet their images."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def box_of(i: int) -> tuple[int, int, int, int]:
     return x, 110, x + 60, 160
 
 
-def painted(street: Any, bag: Path, *, detections: bool = False) -> Path:
+def painted(street: Any, bag: Path, *, image_format: Any = "raw", detections: bool = False) -> Path:
     """The street's second drive with a red car in front of the camera; `detections`: with what a detector said of it."""
     sequence = street.recording.sequence()
-    with BagWriter(bag) as writer:
+    with BagWriter(bag, image_format=image_format) as writer:
         writer.static_transform(int(sequence.stamps_ns[0]), sequence.base_from_camera)
         for sample in street.recording.odometry():
             writer.odometry(sample.stamp_ns, sample.odom_from_base)
@@ -74,15 +74,16 @@ def said(observer: Any, task: str) -> dict[str, str]:
     return {kv.key: kv.value for kv in observer.diagnostics[task].values}
 
 
-@pytest.mark.parametrize("container", ["false", "true"])
+@pytest.mark.parametrize(("container", "transport"), [("false", "raw"), ("true", "compressed")])
 def test_the_localizer_is_kept_off_what_the_detector_finds(
-    container: str, street: Any, colours: str, observe: Callable[..., Any], run_graph: Callable[..., Any], tmp_path: Path
+    container: str, transport: str, street: Any, colours: str, observe: Callable[..., Any], run_graph: Callable[..., Any], tmp_path: Path
 ) -> None:
     from ros2_loc.ros import conversions
 
-    bag, observer = painted(street, tmp_path / "bag"), observe(street)
+    bag = painted(street, tmp_path / "bag", image_format="raw" if transport == "raw" else "png")
+    observer = observe(street)
     objects = Objects(observer)
-    run = run_graph(**street.arguments, bag=bag, detector=colours, container=container, rate=0.5)
+    run = run_graph(**street.arguments, bag=bag, detector=colours, container=container, image_transport=transport, rate=0.5)
     assert observer.until(lambda: not run.is_running, timeout_s=120.0), "the run does not end with its bag"
     assert run.process.returncode == 0 and "died" not in run.log and "Traceback" not in run.log
     stamps = {int(stamp): i for i, stamp in enumerate(street.recording.stamps_ns)}
@@ -147,8 +148,9 @@ def test_a_detector_that_is_too_slow_costs_masks_and_no_poses(
     assert run.stop() == 0 and "Traceback" not in run.log
 
 
-def test_centernet_in_a_process_of_its_own_survives_bad_images(
-    street: Any, observe: Callable[..., Any], run_graph: Callable[..., Any], random_weights: Callable[[str], Path]
+@pytest.mark.parametrize("detector", ["centernet", "d2det"])
+def test_a_network_in_a_process_of_its_own_survives_bad_images(
+    detector: str, street: Any, observe: Callable[..., Any], run_graph: Callable[..., Any], random_weights: Callable[[str], Path]
 ) -> None:
     from sensor_msgs.msg import Image
 
@@ -157,7 +159,7 @@ def test_centernet_in_a_process_of_its_own_survives_bad_images(
     observer = observe(street)
     objects, sequence = Objects(observer), street.recording.sequence()
     images = observer.node.create_publisher(Image, "camera/image_raw", qos.image_qos())
-    run = run_graph(**street.arguments, detector="centernet", detector_weights=random_weights("centernet"))
+    run = run_graph(**street.arguments, detector=detector, detector_weights=random_weights(detector))
     assert observer.until(lambda: images.get_subscription_count() == 2, 120.0)
 
     def answered(image: Image) -> bool:
