@@ -27,22 +27,25 @@ class DeformableConv2d(nn.Module):
         return deform_conv2d(x, offsets.clamp(-reach, reach), self.regular_conv.weight, padding=1)
 
 
-def sampled_convolution(x: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
+def sampled_convolution(x: Tensor, offsets: Tensor, weight: Tensor, shares: Tensor | None = None, stride: int = 1) -> Tensor:
     """`deform_conv2d` with padding 1, written as bilinear sampling and a 1 x 1 convolution, which all runtimes have.
 
     Args:
         x: (B, C, H, W).
-        offsets: (B, 18, H, W) px: down and right for each of the nine samples, row by row.
+        offsets: (B, 18, H / stride, W / stride) px: down and right for each of the nine samples, row by row.
         weight: (D, C, 3, 3).
+        shares: (B, 9, H / stride, W / stride), what each sample counts; None for 1.
     """
-    batch, _, height, width = x.shape
-    row = torch.arange(height, device=x.device, dtype=x.dtype)[:, None]
-    column = torch.arange(width, device=x.device, dtype=x.dtype)[None]
-    total = torch.zeros(batch, weight.shape[0], height, width, device=x.device, dtype=x.dtype)
+    height, width = x.shape[2:]
+    batch, _, rows, columns = offsets.shape
+    row = stride * torch.arange(rows, device=x.device, dtype=x.dtype)[:, None]
+    column = stride * torch.arange(columns, device=x.device, dtype=x.dtype)[None]
+    total = torch.zeros(batch, weight.shape[0], rows, columns, device=x.device, dtype=x.dtype)
     for tap in range(9):
         down = row + (tap // 3 - 1) + offsets[:, 2 * tap]
         right = column + (tap % 3 - 1) + offsets[:, 2 * tap + 1]
         grid = torch.stack([(2.0 * right + 1.0) / width - 1.0, (2.0 * down + 1.0) / height - 1.0], dim=-1)
         taken = functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        taken = taken if shares is None else taken * shares[:, tap, None]
         total = total + functional.conv2d(taken, weight[:, :, tap // 3, tap % 3, None, None])
     return total

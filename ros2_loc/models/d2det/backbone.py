@@ -11,6 +11,8 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import deform_conv2d
 
+from ros2_loc.models.deformable import sampled_convolution
+
 DEPTHS = (50, 101)
 STRIDES_PX = (4, 8, 16, 32, 64)
 
@@ -33,6 +35,8 @@ class ModulatedDeformableConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D, H / stride, W / stride)."""
         offsets, weights = self.conv_offset(x).split((18, 9), dim=1)
+        if torch.compiler.is_compiling():  # an export: no runtime has torchvision's operation
+            return sampled_convolution(x, offsets, self.weight, weights.sigmoid(), int(self.stride[0]))
         return deform_conv2d(  # type: ignore[no-any-return]
             x, offsets, self.weight, stride=self.stride, padding=self.padding, mask=weights.sigmoid()
         )
