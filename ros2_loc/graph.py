@@ -146,7 +146,7 @@ LOCALIZE = Graph(
         Argument("imu_topic", "topic of the Imu with orientation (REP-145: east-north-up)", "imu/data"),
         Argument("fix_topic", "topic of satellite positions (NavSatFix) that help cross_view_localizer when they come", ""),
         Argument("record", "folder to write the poses to when the run ends: JSON with covariances and rejections, TUM trajectories", ""),
-        Argument("record_overlays", "keep the localizer's pictures there as well", "false", ("true", "false")),
+        Argument("record_overlays", "keep the pictures of matches and objects there as well", "false", ("true", "false")),
         Argument("node_config", "folder with the nodes' YAML files; to change frames, rates or QoS, copy config/nodes and say where", ""),
         Argument("log_level", "what the nodes log", "info", ("debug", "info", "warn", "error")),
     ),

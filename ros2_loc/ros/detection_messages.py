@@ -57,12 +57,12 @@ def _one_to_message(msg: Any, detection: Detection, header: Header) -> Any:
     return message
 
 
-def detections_from_message(message: Any, size: tuple[int, int]) -> list[Detection]:
+def detections_from_message(message: Any, size: tuple[int, int] | None = None) -> list[Detection]:
     """The detections of a vision_msgs/Detection2DArray of anybody, each with its most probable class, best first.
 
     Args:
         message: those without any class are left out; of a turned box the upright one around it is taken.
-        size: (H, W) px of the image: boxes are cut at its edges.
+        size: (H, W) px of the image: boxes are cut at its edges; None: as they are.
 
     Raises:
         DataError: which detection has a number that is none, or a negative size.
@@ -71,7 +71,7 @@ def detections_from_message(message: Any, size: tuple[int, int]) -> list[Detecti
     return sorted(found, key=lambda detection: -detection.score)
 
 
-def _one_from_message(message: Any, k: int, size: tuple[int, int]) -> Detection:
+def _one_from_message(message: Any, k: int, size: tuple[int, int] | None) -> Detection:
     best = max((result.hypothesis for result in message.results), key=lambda hypothesis: hypothesis.score)
     box, centre = message.bbox, message.bbox.center
     numbers = (centre.position.x, centre.position.y, centre.theta, box.size_x, box.size_y, *(r.hypothesis.score for r in message.results))
@@ -80,8 +80,9 @@ def _one_from_message(message: Any, k: int, size: tuple[int, int]) -> Detection:
     cos, sin = abs(math.cos(centre.theta)), abs(math.sin(centre.theta))
     half_x, half_y = (box.size_x * cos + box.size_y * sin) / 2, (box.size_x * sin + box.size_y * cos) / 2
     edges = np.array([centre.position.x - half_x, centre.position.y - half_y, centre.position.x + half_x, centre.position.y + half_y])
-    height, width = size
-    return Detection(np.clip(edges, 0, [width, height, width, height]).astype(np.float32), best.class_id, float(best.score))
+    if size is not None:
+        edges = np.clip(edges, 0, [size[1], size[0], size[1], size[0]])
+    return Detection(edges.astype(np.float32), best.class_id, float(best.score))
 
 
 def mask_to_message(moving: NDArray[np.bool_], header: Header) -> Image:

@@ -2,11 +2,12 @@
 
 `localized.json`, `localized.tum`: map_localizer's own poses, one frame for each image; `cross_view.*`: those of cross_view_localizer, one
 frame for each query, when it is there; `fused.*`: pose_fusion's. The JSON is an evaluation without truth: `ros2-loc evaluate trajectory
-localized.json --truth BAG` puts the truth beside it.
+localized.json --truth BAG` puts the truth beside it. `detections.json`: the objects in each image, when somebody detects.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections import Counter
@@ -19,11 +20,13 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from sensor_msgs.msg import CameraInfo, Image
 
 from ros2_loc.core.types import PoseEstimate, Rejection, RejectionReason
-from ros2_loc.errors import ConfigError
+from ros2_loc.errors import ConfigError, MissingDependencyError
 from ros2_loc.evaluation.records import Evaluation, FrameResult
+from ros2_loc.io.files import atomic_path
 from ros2_loc.io.images import write_image
 from ros2_loc.io.trajectories import Trajectory, write_tum
 from ros2_loc.ros import conversions, qos
+from ros2_loc.ros.detection_messages import detections_from_message, vision_messages
 from ros2_loc.ros.diagnostics import Level, Report
 from ros2_loc.ros.node_base import BaseParameters, NodeBase, run
 from ros2_loc.ros.params import parameter
@@ -34,7 +37,7 @@ class RecorderParameters(BaseParameters):
     """Parameters of recorder."""
 
     out: str = parameter("", "folder to write to; files of an earlier run in it are replaced")
-    overlays: bool = parameter(False, "also keep the localizer's pictures (localization/matches_image) as overlays/<stamp>.jpg")
+    overlays: bool = parameter(False, "also keep the pictures of matches and of objects, as overlays/<stamp>.jpg and objects/<stamp>.jpg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ class Recorder(NodeBase):
             raise ConfigError("recorder: parameter 'out' is empty: name a folder to write to")
         self._folder = Path(self.params.out).expanduser()
         try:
-            (self._folder / "overlays" if self.params.overlays else self._folder).mkdir(parents=True, exist_ok=True)
+            for name in ("overlays", "objects") if self.params.overlays else ("",):
+                (self._folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"{self._folder}: can't be made: {error.strerror}; choose another folder") from error
         self._messages = conversions.own_messages()
@@ -99,6 +103,7 @@ class Recorder(NodeBase):
         self._map, self._cross_view = _Heard("map_localizer"), _Heard("cross_view")
         self._fused: dict[int, PoseEstimate] = {}
         self._states: Counter[str] = Counter()
+        self._objects: dict[int, dict[str, Any]] = {}
         self.own(self._write)
         # the calibration comes with each image and is small: when it arrives, so does the image
         self.subscribe(CameraInfo, "camera/camera_info", self._on_camera_info, qos.image_qos(depth=20))
@@ -109,8 +114,17 @@ class Recorder(NodeBase):
         self.subscribe(status, "localization/cross_view_status", self._cross_view.on_status, qos.RESULT)
         self.subscribe(PoseWithCovarianceStamped, "localization/pose", self._on_pose, qos.RESULT)
         self.subscribe(status, "localization/state", self._on_state, qos.LATCHED)
+        self._subscribe_to_objects()
         if self.params.overlays:
-            self.subscribe(Image, "localization/matches_image", self._on_overlay, qos.image_qos(depth=5))
+            self.subscribe(Image, "localization/matches_image", lambda image: self._keep(image, "overlays"), qos.image_qos(depth=5))
+            self.subscribe(Image, "detections/overlay", lambda image: self._keep(image, "objects"), qos.image_qos(depth=5))
+
+    def _subscribe_to_objects(self) -> None:
+        try:
+            array = vision_messages().Detection2DArray
+        except MissingDependencyError:  # then nobody here can publish them either
+            return
+        self.subscribe(array, "detections", self._on_detections, qos.RESULT)
 
     # --- callbacks
 
@@ -127,9 +141,15 @@ class Recorder(NodeBase):
         else:
             self._states["poses fused" if message.accepted else f"poses refused: {message.rejection_reason}"] += 1
 
-    def _on_overlay(self, message: Image) -> None:
+    def _on_detections(self, message: Any) -> None:
         stamp_ns = conversions.ns_from_stamp(message.header.stamp)
-        write_image(self._folder / "overlays" / f"{stamp_ns}.jpg", conversions.rgb_from_image(message))
+        found = detections_from_message(message)
+        objects = [{"label": one.label, "score": one.score, "box": [round(float(edge), 2) for edge in one.box]} for one in found]
+        self._objects[stamp_ns] = {"stamp_ns": stamp_ns, "frame_id": message.header.frame_id, "objects": objects}
+
+    def _keep(self, message: Image, folder: str) -> None:
+        stamp_ns = conversions.ns_from_stamp(message.header.stamp)
+        write_image(self._folder / folder / f"{stamp_ns}.jpg", conversions.rgb_from_image(message))
 
     # --- results
 
@@ -143,10 +163,19 @@ class Recorder(NodeBase):
         else:
             for suffix in ("json", "tum"):
                 (self._folder / f"cross_view.{suffix}").unlink(missing_ok=True)
+        self._write_objects()
         fused = [FrameResult(f"pose {stamp_ns}", stamp_ns, None, self._fused[stamp_ns]) for stamp_ns in sorted(self._fused)]
         self._write_one("fused", fused, dict(self._states))
         asked = f", {len(queries)} queries over tiles" if queries else ""
         self.get_logger().info(f"{self._folder}: {len(frames)} images of {images}{asked}, {len(fused)} fused poses")
+
+    def _write_objects(self) -> None:
+        path = self._folder / "detections.json"
+        if not self._objects:
+            path.unlink(missing_ok=True)
+            return
+        with atomic_path(path) as unfinished:
+            unfinished.write_text(json.dumps({"images": [self._objects[stamp_ns] for stamp_ns in sorted(self._objects)]}, indent=1) + "\n")
 
     def _write_one(self, name: str, frames: list[FrameResult], settings: dict[str, str | int | float]) -> None:
         Evaluation(f"{name} poses of the nodes", tuple(frames), np.zeros((0, 3)), settings).write_json(self._folder / f"{name}.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.parameter import Parameter
 from ros2_loc.msg import LocalizationStatus
 from sensor_msgs.msg import CameraInfo
+from vision_msgs.msg import Detection2DArray
 
 from ros2_loc.core.pose import Pose, so3_exp
-from ros2_loc.core.types import PoseEstimate, Rejection
+from ros2_loc.core.types import Detection, PoseEstimate, Rejection
 from ros2_loc.evaluation.records import Evaluation
 from ros2_loc.io.trajectories import read_tum
 from ros2_loc.ros import conversions, qos
+from ros2_loc.ros.detection_messages import detections_to_message
 from ros2_loc.ros.recorder_node import Recorder
 
 S = 1_000_000_000
@@ -40,6 +43,7 @@ class Localizers:
                 (LocalizationStatus, "localization/status", qos.RESULT),
                 (PoseWithCovarianceStamped, "localization/cross_view_pose", qos.RESULT),
                 (LocalizationStatus, "localization/cross_view_status", qos.RESULT),
+                (Detection2DArray, "detections", qos.RESULT),
                 (PoseWithCovarianceStamped, "localization/pose", qos.RESULT),
             )
         }
@@ -105,8 +109,24 @@ def test_each_localizer_gets_its_file(tmp_path: Path, make_node: Callable[..., A
 def test_without_tiles_no_file_of_an_earlier_run_is_left(
     tmp_path: Path, make_node: Callable[..., Any], spin_until: Callable[..., bool]
 ) -> None:
-    for name in ("cross_view.json", "cross_view.tum"):
+    for name in ("cross_view.json", "cross_view.tum", "detections.json"):
         (tmp_path / name).write_text("of yesterday")
     run_recorder(tmp_path, make_node, spin_until, lambda there: there.say("", 0, 0.01))
     assert len(Evaluation.read_json(tmp_path / "localized.json").frames) == 1
-    assert not list(tmp_path.glob("cross_view.*"))
+    assert not list(tmp_path.glob("cross_view.*")) and not (tmp_path / "detections.json").exists()
+
+
+def test_objects_are_written_by_the_stamps_of_their_images(
+    tmp_path: Path, make_node: Callable[..., Any], spin_until: Callable[..., bool]
+) -> None:
+    def drive(there: Localizers) -> None:
+        car = Detection(np.array([-4, 8, 24.25, 31], dtype=np.float32), "car", 0.5)
+        for k, found in ((2, []), (1, [car])):
+            header = conversions.header(START + k * S, "camera")
+            there.publishers["detections"].publish(detections_to_message(found, header))
+
+    run_recorder(tmp_path, make_node, spin_until, drive)
+    first, second = json.loads((tmp_path / "detections.json").read_text())["images"]
+    objects = [{"label": "car", "score": 0.5, "box": [-4, 8, 24.25, 31]}]
+    assert first == {"stamp_ns": START + S, "frame_id": "camera", "objects": objects}
+    assert second["stamp_ns"] == START + 2 * S and second["objects"] == []
