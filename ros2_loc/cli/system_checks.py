@@ -31,6 +31,7 @@ _REQUIRED = {
 }
 _OPTIONAL = {
     "rerun": ("rerun-sdk", "--rerun"),
+    "pycocotools": ("pycocotools", "masks in files, ros2-loc evaluate detection"),
     "trimesh": ("trimesh", "ros2-loc demo"),
     "embreex": ("embreex", "ros2-loc demo"),
 }

@@ -16,7 +16,7 @@ from ros2_loc.io.files import atomic_path, read_text
 from ros2_loc.io.labelled_images import ANY_LABEL, DetectionDataset, ImageMaker, ObjectRow, Rle
 
 ANNOTATIONS = "annotations.json"
-_ANNOTATION_FILES = ("instances_*.json", "instancesonly_*.json", "*.json")
+_INSTANCES = ("instances_*.json", "instancesonly_*.json")
 
 
 def rle_of_mask(mask: NDArray[np.bool_]) -> Rle:
@@ -66,9 +66,13 @@ def _packed(rle: Mapping[str, Any]) -> dict[str, Any]:
     return {"size": list(rle["size"]), "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
 
 
-def is_coco_folder(path: Path) -> bool:
-    """Whether COCO's annotations lie in a folder: `annotations.json`, or a JSON file in it or in `annotations/`."""
-    return path.is_dir() and bool(_annotation_files(path))
+def is_coco_folder(path: Path, by_name: bool = True) -> bool:
+    """Whether COCO's annotations lie in a folder or in its `annotations/`: `annotations.json`, `instances_*.json`.
+
+    Args:
+        by_name: False: any file of JSON is taken for them.
+    """
+    return path.is_dir() and bool(_annotation_files(path, _INSTANCES if by_name else (*_INSTANCES, "*.json")))
 
 
 def annotation_file(path: Path) -> Path:
@@ -79,7 +83,7 @@ def annotation_file(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    found = _annotation_files(path)
+    found = _annotation_files(path, (*_INSTANCES, "*.json"))
     if not found:
         raise DataError(f"{path}: holds no {ANNOTATIONS} and no annotations/*.json; name the file")
     if len(found) > 1:
@@ -87,11 +91,11 @@ def annotation_file(path: Path) -> Path:
     return found[0]
 
 
-def _annotation_files(path: Path) -> list[Path]:
+def _annotation_files(path: Path, patterns: Sequence[str]) -> list[Path]:
     if (path / ANNOTATIONS).is_file():
         return [path / ANNOTATIONS]
-    for folder in (path, path / "annotations"):
-        for pattern in _ANNOTATION_FILES:
+    for pattern in patterns:
+        for folder in (path, path / "annotations"):
             if found := sorted(folder.glob(pattern)):
                 return found
     return []
@@ -120,7 +124,7 @@ def read_coco(path: str | Path, strict: bool = False) -> DetectionDataset:
         maker.image(str(image["file_name"]), folder / str(image["file_name"]), _size(image), rows.get(number, ()), number)
         for number, image in images.items()
     )
-    name = file.parent.resolve().name if file.name == ANNOTATIONS else file.stem
+    name = file.resolve().parent.name if file.name == ANNOTATIONS else file.stem
     return DetectionDataset(name, tuple(categories.values()), made, folder, tuple(categories), "coco", maker.warn())
 
 

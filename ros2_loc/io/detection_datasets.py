@@ -51,6 +51,8 @@ def _kind_of(path: Path) -> str:
         return "coco"
     tests = {"kitti": kitti_object.is_kitti_object_folder, "coco_yolo": coco_yolo.is_yolo_folder, "uavdt": uavdt.is_uavdt_folder}
     found = next((kind for kind, test in tests.items() if test(path)), None)
+    if found is None and coco.is_coco_folder(path, by_name=False):
+        return "coco"
     if found is None:
         raise DataError(
             f"{path}: is no set of labelled images: there is neither annotations.json, nor images/ with labels/, nor image_2/ with "

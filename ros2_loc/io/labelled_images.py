@@ -198,8 +198,8 @@ class DetectionDataset:
             replace(i, labels=index[i.labels], ignored=i.ignored | (index[i.labels] == ANY_LABEL)) for i in self.images
         )
         own = dict(zip(map(plain_label, self.labels), self.category_ids, strict=True))
-        numbers = tuple(own.get(plain_label(name), 0) for name in labels)
-        return replace(self, labels=tuple(labels), images=images, category_ids=() if 0 in numbers else numbers)
+        numbers = tuple(own[plain_label(name)] for name in labels if plain_label(name) in own)
+        return replace(self, labels=tuple(labels), images=images, category_ids=numbers if len(numbers) == len(labels) else ())
 
     def as_one(self, label: str) -> DetectionDataset:
         """All labels taken for one, as UAVDT's three are for its `vehicle`."""
