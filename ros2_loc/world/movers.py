@@ -80,9 +80,15 @@ class PlacedMover:
 @lru_cache(maxsize=4096)
 def mover_size(label: str, look: int) -> tuple[float, float, float]:
     """Length, width, height in m of the box about its middle that holds a mover of this look in all its motion."""
-    phases = range(PHASES + 1) if label == "person" else range(PHASES) if label == "cyclist" else range(1)
-    size = np.max([_shape(label, look, phase).size_m for phase in phases], axis=0) * _scale(label, look)
+    size = _shape_size(label, look % _LOOKS[label]) * _scale(label, look)
     return float(size[0]), float(size[1]), float(size[2])
+
+
+@lru_cache(maxsize=32)
+def _shape_size(label: str, number: int) -> Array:
+    phases = range(PHASES + 1) if label == "person" else range(PHASES) if label == "cyclist" else range(1)
+    sizes = [_shape(label, number, phase, fine).size_m for phase in phases for fine in (True, False)]
+    return np.asarray(np.max(sizes, axis=0), np.float64)
 
 
 def parked_cars(town: Town) -> tuple[PlacedMover, ...]:

@@ -124,14 +124,14 @@ class SolidBuilder:
 def _smoothed(triangles: Array, face: Array, area: Array) -> Array:
     """(T, 3, 3) normals at the corners: means over the triangles that meet there at less than the crease's angle, either way around."""
     _, vertex = np.unique(np.round(triangles.reshape(-1, 3) * 2e3).astype(np.int64), axis=0, return_inverse=True)
-    vertex = vertex.ravel()
-    order = np.argsort(vertex, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(vertex[order])) + 1)
-    out = np.empty((len(vertex), 3))
-    for corners in groups:
-        normal, weight = face[corners // 3], area[corners // 3]
-        cosine = normal @ normal.T
-        near = np.where(np.abs(cosine) > _CREASE_COS, np.sign(cosine), 0.0) * weight
-        mean = near @ normal
-        out[corners] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-    return out.reshape(-1, 3, 3)
+    order = np.argsort(vertex.ravel(), kind="stable")
+    counts = np.bincount(vertex.ravel())
+    first = np.repeat(np.cumsum(counts) - counts, counts)  # of the corners at the same vertex, by the corners' order
+    meeting = np.repeat(counts, counts)
+    one = np.repeat(np.arange(len(order)), meeting)
+    other = first[one] + np.arange(len(one)) - np.repeat(np.cumsum(meeting) - meeting, meeting)
+    one, other = order[one], order[other] // 3
+    cosine = np.einsum("nk,nk->n", face[one // 3], face[other])
+    weight = np.where(np.abs(cosine) > _CREASE_COS, np.sign(cosine), 0.0) * area[other]
+    mean = np.stack([np.bincount(one, weight * face[other, k], len(order)) for k in range(3)], axis=1)
+    return np.asarray((mean / np.linalg.norm(mean, axis=1, keepdims=True)).reshape(-1, 3, 3), np.float64)

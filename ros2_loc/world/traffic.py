@@ -15,7 +15,9 @@ from ros2_loc.world.streets import StreetNetwork
 from ros2_loc.world.timetable import STEP_S, Occupancy, Way, timetable
 from ros2_loc.world.town import Town
 from ros2_loc.world.ways import (
+    LANE_M,
     ROAD_CELL_M,
+    TRUCK_LANE_M,
     WALK_CELL_M,
     Nodes,
     Terrain,
@@ -33,7 +35,7 @@ _STREET_PER_VEHICLE_M, _STREET_PER_PERSON_M, _STREET_PER_CYCLIST_M = 45.0, 22.0,
 _ALONG_PER_S = 0.5  # vehicles that share the way of the drive, each second
 _TRUCKS, _STANDING = 0.13, 0.15
 _EGO_M = (4.6, 2.0)
-_TRIES = 3
+_TRIES = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,8 +162,8 @@ class _Planner:
         for _ in range(_TRIES):
             begun = self._cut(along) if along else ()
             nodes = random_nodes(self._network, speed * self._seconds + 120, self._rng, begun)
-            way = lane(self._network, nodes, speed, length, width)
-            if self._settle(label, look, way, self._start(nodes, ROAD_CELL_M), ROAD_CELL_M, width / 2 - 0.1):
+            way = lane(self._network, nodes, speed, length, width, TRUCK_LANE_M if label == "truck" else LANE_M)
+            if self._settle(label, look, way, self._start(nodes, ROAD_CELL_M), ROAD_CELL_M, width / 2):
                 return
 
     def _cyclist(self) -> None:
@@ -181,7 +183,9 @@ class _Planner:
             if self._rng.random() < _STANDING:
                 turned = way.heading_rad + self._rng.uniform(0, 2 * np.pi)
                 way = Way(way.points_m, turned, np.zeros_like(way.limit), way.offsets_m, way.radius_m)
-            if self._settle("person", look, way, self._start(nodes, WALK_CELL_M), WALK_CELL_M, 0.25):
+            start = self._start(nodes, WALK_CELL_M)
+            begins_raised = self._terrain.height_m(way.points_m[start : start + 1]).any()  # no sidewalk lies where the town ends
+            if begins_raised and self._settle("person", look, way, start, WALK_CELL_M, 0.25):
                 return
 
     def _settle(self, label: str, look: int, way: Way, start: int, cell_m: float, clearance_m: float) -> bool:

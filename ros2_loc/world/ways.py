@@ -21,9 +21,10 @@ Array = NDArray[np.float64]
 Nodes = tuple[int, ...]
 
 ROAD_CELL_M, WALK_CELL_M = 0.5, 0.15
-LANE_M = -1.7
+LANE_M, TRUCK_LANE_M = -1.7, -1.5
 _LATERAL_MPS2 = 2.2
 _PX_PER_M = 4
+_APART_M, _AHEAD_M = 0.2, 0.8  # half of what wheels keep between them, aside and ahead: they are looked at four times a second only
 _SHARPEST_RAD = np.deg2rad(125.0)
 
 
@@ -145,9 +146,9 @@ def lane(network: StreetNetwork, nodes: Nodes, speed_mps: float, length_m: float
     limit_mps = np.minimum(speed_mps, np.sqrt(_LATERAL_MPS2 / np.maximum(np.abs(curvature), 1e-4)))
     every = round(ROAD_CELL_M / 0.1)
     limit = np.maximum(np.rint(limit_mps[::every] * STEP_S / ROAD_CELL_M), 1).astype(np.int64)
-    radius = width_m / 2 + 0.3
+    radius = width_m / 2 + _APART_M
     count = max(2, int(np.ceil(length_m / width_m)) + 1)
-    reach = length_m / 2 - width_m / 2 + 0.3
+    reach = length_m / 2 - width_m / 2 + _AHEAD_M
     return Way(points[::every], heading[::every], limit, np.linspace(-reach, reach, count), radius)
 
 
@@ -183,11 +184,15 @@ def _beside(points: Array, offsets_m: Sequence[float]) -> Array:
 
 
 def free_part(way: Way, start: int, count: int, taken: Callable[[Array], NDArray[np.bool_]]) -> Way | None:
-    """The way from a place on, for so many places or up to where something stands; None where that is at once."""
-    part = slice(start, start + count)
-    blocked = np.flatnonzero(taken(way.points_m[part]))
-    if len(blocked):
-        part = slice(start, start + int(blocked[0]))
+    """The way from a place on, for so many places or up to where something stands; None where that is at once.
+
+    Args:
+        taken: whether something stands at points (N, 2), or too near to them.
+    """
+    end = min(start + count, len(way.points_m))
+    circles = way.circles(np.arange(start, end, dtype=np.float64))
+    blocked = np.flatnonzero(taken(circles.reshape(-1, 2)).reshape(circles.shape[:2]).any(axis=1))
+    part = slice(start, start + int(blocked[0]) if len(blocked) else end)
     if part.stop - part.start < 2:
         return None
     return Way(way.points_m[part], way.heading_rad[part], way.limit[part], way.offsets_m, way.radius_m, way.gain, way.brake)
