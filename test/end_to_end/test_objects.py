@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +84,9 @@ def test_the_localizer_is_kept_off_what_the_detector_finds(
     bag = painted(street, tmp_path / "bag", image_format="raw" if transport == "raw" else "png")
     observer = observe(street)
     objects = Objects(observer)
-    run = run_graph(**street.arguments, bag=bag, detector=colours, container=container, image_transport=transport, rate=0.5)
+    recorded = {"record": tmp_path / "out", "record_overlays": "true"}
+    detecting = {"detector": colours, "container": container, "image_transport": transport}
+    run = run_graph(**street.arguments, **detecting, **recorded, bag=bag, rate=0.5)
     assert observer.until(lambda: not run.is_running, timeout_s=120.0), "the run does not end with its bag"
     assert run.process.returncode == 0 and "died" not in run.log and "Traceback" not in run.log
     stamps = {int(stamp): i for i, stamp in enumerate(street.recording.stamps_ns)}
@@ -99,6 +102,9 @@ def test_the_localizer_is_kept_off_what_the_detector_finds(
     assert np.mean([s.accepted for s in observer.statuses]) > 0.7 and observer.errors_m(observer.estimates).max() < 0.5
     assert float(said(observer, "object_detector: detection")["objects per image"]) >= 1
     assert "no errors" in observer.diagnostics["object_detector: errors"].message
+    written = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    assert {image["stamp_ns"] for image in written} <= set(stamps) and len(written) >= 5
+    assert list((tmp_path / "out" / "objects").glob("*.jpg")) and list((tmp_path / "out" / "overlays").glob("*.jpg"))
 
 
 @pytest.mark.parametrize("context", ["mask", "detections"])
