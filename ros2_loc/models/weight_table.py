@@ -240,7 +240,7 @@ def _d2det(settings: str, size_mb: float) -> WeightFile:
     return WeightFile(
         published=f"D2Det_{settings}_fpn_2x.pth",
         source="https://github.com/JialeCao001/D2Det (files linked there beside the settings of this name)",
-        licence="that of the repository: read its LICENSE; trained on COCO, whose images are Flickr's users'",
+        licence="none given: the repository has no licence file; trained on COCO, whose images are Flickr's users'",
         commercial=False,
         size_mb=size_mb,
         preprocessing=f"{_IMAGENET}; 1333 x 800 at most, sides filled up to multiples of 32",
