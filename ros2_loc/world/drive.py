@@ -141,8 +141,11 @@ def make_drive(route_m: ArrayLike, vehicle: Vehicle | None = None, start_ns: int
 
 
 def rounded_path(route: Array, lane_m: float) -> tuple[Array, Array, Array]:
-    """Points (N, 2) every 0.1 m along a route with rounded corners, lane_m to its left; heading (continuous) and curvature (1/m, positive to the
-    left), (N,) each."""
+    """A route with rounded corners, lane_m to its left.
+
+    Returns:
+        Points (N, 2) every 0.1 m, their heading (N,), continuous, and curvature (N,), 1/m, positive to the left.
+    """
     legs = np.diff(route, axis=0)
     lengths = np.linalg.norm(legs, axis=1)
     if route.ndim != 2 or lengths.sum() < 5.0:

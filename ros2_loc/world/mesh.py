@@ -159,7 +159,10 @@ class MeshBuilder:
         return MeshBuilder(self._pictures)
 
     def place(self, part: MeshBuilder, at_m: ArrayLike, yaw_rad: ArrayLike, scale: ArrayLike = 1.0, cars: ArrayLike = 0) -> None:
-        """Copies of a part's surfaces: turned by yaw (N,) about its z axis, scaled (N,), its origin moved to at_m (N, 3); numbers of cars."""
+        """Copies of a part's surfaces: turned by yaw (N,) about its z axis, scaled (N,), its origin moved to at_m (N, 3).
+
+        `cars` are the numbers of the parked cars that they are, 0 of none.
+        """
         at = np.asarray(at_m, np.float64).reshape(-1, 3)
         yaw, size = (np.broadcast_to(np.asarray(v, np.float64), len(at)) for v in (yaw_rad, scale))
         turn = np.zeros((len(at), 3, 3))

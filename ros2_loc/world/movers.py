@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from ros2_loc.core.pose import Pose, so3_exp
 from ros2_loc.errors import ConfigError
+from ros2_loc.world.cars import BODIES, car
 from ros2_loc.world.layout import KERB_M
 from ros2_loc.world.people import BUILDS, PHASES, cyclist, person
 from ros2_loc.world.solids import Array32, Solid
 from ros2_loc.world.town import Town
-from ros2_loc.world.vehicles import BODIES, HAULERS, car, truck
+from ros2_loc.world.trucks import HAULERS, truck
 
 Array = NDArray[np.float64]
 

@@ -94,8 +94,8 @@ class _Scene(NamedTuple):
 def write_object_set(out: str | Path, how: ObjectSet | None = None, *, workers: int = 1, progress: Progress | None = None) -> int:
     """Writes `out`/images and `out`/annotations.json; what is there already stays.
 
-    Annotations have, besides what COCO's have, `visible_share` and `moving` (`world.objects.SeenObject`) and `track`, the object's number in
-    its scene; images have their `domain`.
+    Besides what COCO's have, annotations have `visible_share` and `moving` (`world.objects.SeenObject`) and `track`, the object's number
+    in its scene; images have their `domain`.
 
     Args:
         out: folder, new or of an interrupted call with the same settings; the count may grow.

@@ -29,8 +29,16 @@ class Solid(NamedTuple):
         return np.array([2 * reach[0], 2 * reach[1], corners[:, 2].max()], np.float64)
 
 
+def moved(point_m: Array, x: float, y: float, z: float) -> Array:
+    """A point (3,) moved by so much along the axes."""
+    return point_m + np.array([x, y, z])
+
+
 class SolidBuilder:
-    """Collects triangles; `build` smooths their normals where they meet at blunt angles. Not `fine`: round things have half as many sides."""
+    """Collects triangles; `build` smooths their normals where they meet at blunt angles.
+
+    Not `fine`: round things have half as many sides.
+    """
 
     def __init__(self, fine: bool = True) -> None:
         self.fine = fine

@@ -153,7 +153,10 @@ def lane(network: StreetNetwork, nodes: Nodes, speed_mps: float, length_m: float
 
 
 def sidewalk(network: StreetNetwork, nodes: Nodes, side: float, share: float, speed_mps: float) -> Way:
-    """A way for feet beside streets: `side` 1 on the left, -1 on the right, at this share of the sidewalk's width; it crosses where they do."""
+    """A way for feet beside streets, which crosses where they do.
+
+    `side` is 1 on the left, -1 on the right; share of the sidewalk's width.
+    """
     by_ends = {frozenset((s.start, s.end)): s for s in network.streets}
     streets = [by_ends[frozenset(pair)] for pair in zip(nodes[:-1], nodes[1:], strict=True)]
     points = _beside(network.nodes[list(nodes)], [side * (s.width_m / 2 + share * s.sidewalk_m) for s in streets])

@@ -1,4 +1,4 @@
-"""Shapes of cars and trucks. x forward, y left, z up from the ground below the middle, metres."""
+"""Shapes of cars. x forward, y left, z up from the ground below the middle, metres."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ros2_loc.world.materials import BLACK, GLASS, HEAD, PAINT, PLATE, RIM, SECOND, TAIL
-from ros2_loc.world.solids import Solid, SolidBuilder
+from ros2_loc.world.materials import BLACK, GLASS, HEAD, PAINT, PLATE, RIM, TAIL
+from ros2_loc.world.solids import Solid, SolidBuilder, moved
 
 Array = NDArray[np.float64]
 
@@ -69,13 +69,13 @@ def wheel(builder: SolidBuilder, x_m: float, side_m: float, radius_m: float, wid
         angles = (np.arange(count) + 0.5) * 2 * np.pi / count
         rim = np.column_stack([np.cos(angles), np.zeros(count), np.sin(angles)]) * radius_m
         builder.loft([centre + rim, centre + rim - [0, way * width_m, 0]], BLACK)
-        builder.disc(centre + [0, way * 0.004, 0], radius_m * 0.66, RIM, hole=0.18, sides=14 if fine else 6)
+        builder.disc(moved(centre, 0, way * 0.004, 0), radius_m * 0.66, RIM, hole=0.18, sides=14 if fine else 6)
         if not fine:
             continue
         for k in range(5):
             a, b = 2 * np.pi * k / 5 + np.array([0.16, 1.09])
             ends = [[np.cos(t) * r, 0.0, np.sin(t) * r] for t, r in ((a, 0.56), (b, 0.56), ((a + b) / 2, 0.2))]
-            builder.triangles(centre + [0, way * 0.008, 0] + np.array(ends) * radius_m, BLACK)
+            builder.triangles(moved(centre, 0, way * 0.008, 0) + np.array(ends) * radius_m, BLACK)
         builder.disc(np.array([x_m, way * (side_m + 0.004), radius_m + 0.01]), radius_m + 0.06, BLACK)
 
 
@@ -124,9 +124,9 @@ def _doors(builder: SolidBuilder, body: Body) -> None:
 
 def _seam(builder: SolidBuilder, body: Body, x_m: float, y_m: float) -> None:
     """The gap of a door."""
-    top = float(_top(body, np.array(x_m)))
+    top, a, b = float(_top(body, np.array(x_m))), x_m - 0.008, x_m + 0.008
     for low, high in ((0.32, 0.55 * top), (0.55 * top, top - 0.13)):
-        builder.polygon([[x_m - 0.008, y_m, low], [x_m + 0.008, y_m, low], [x_m + 0.008, y_m, high], [x_m - 0.008, y_m, high]], BLACK, mirrored=True)
+        builder.polygon([[a, y_m, low], [b, y_m, low], [b, y_m, high], [a, y_m, high]], BLACK, mirrored=True)
 
 
 def _cabin(builder: SolidBuilder, body: Body) -> None:
@@ -192,99 +192,22 @@ def _ends(builder: SolidBuilder, body: Body) -> None:
         rows = [[[*p, z0 + 0.03 * (k == 3)], [*p, z1 - (0.03 if k == 0 else 0)]] for k, p in enumerate(outline)]
         builder.loft(np.array(rows), lamp, closed=False, caps=False)
         builder.loft(np.array(rows) * [1, -1, 1], lamp, closed=False, caps=False)
-        back = [[[p[0] - way * 0.004, p[1] - 0.004, z0 - 0.02 if way > 0 else z0], [p[0] - way * 0.004, p[1] - 0.004, z1 + 0.015]] for p in outline]
+        behind = [(p[0] - way * 0.004, p[1] - 0.004) for p in outline]
+        back = [[[*p, z0 - 0.02 if way > 0 else z0], [*p, z1 + 0.015]] for p in behind]
         for side in (1.0, -1.0):
             builder.loft(np.array(back) * [1, side, 1], BLACK, closed=False, caps=False)
         w = float(y[0])
         plate = 0.46 if way > 0 else body.top_z_m[3] - 0.42
-        _panel(builder, face + way * 0.006, 0.26, plate - 0.055, plate + 0.055, PLATE)
-        _panel(builder, face - way * 0.003, 0.93 * w, 0.27, 0.36, BLACK)
+        panel(builder, face + way * 0.006, 0.26, plate - 0.055, plate + 0.055, PLATE)
+        panel(builder, face - way * 0.003, 0.93 * w, 0.27, 0.36, BLACK)
         if way > 0:
-            _panel(builder, face - 0.002, 0.5 * w, z - 0.09, z + 0.05, BLACK)
-            _panel(builder, face - 0.002, 0.62 * w, 0.36, 0.50, BLACK)
+            panel(builder, face - 0.002, 0.5 * w, z - 0.09, z + 0.05, BLACK)
+            panel(builder, face - 0.002, 0.62 * w, 0.36, 0.50, BLACK)
     mirror = (body.glass_x[3] - 0.5) * body.length_m - 0.28
     y, z = body.width_m / 2 * 0.93, body.top_z_m[1]
     builder.box([mirror, y, z - 0.01], [mirror + 0.1, y + 0.19, z + 0.12], PAINT, mirrored=True)
 
 
-def _panel(builder: SolidBuilder, x_m: float, half_m: float, low_m: float, high_m: float, material: int) -> None:
+def panel(builder: SolidBuilder, x_m: float, half_m: float, low_m: float, high_m: float, material: int) -> None:
+    """An upright rectangle across, half_m to both sides."""
     builder.polygon([[x_m, -half_m, low_m], [x_m, half_m, low_m], [x_m, half_m, high_m], [x_m, -half_m, high_m]], material)
-
-
-@dataclass(frozen=True, slots=True)
-class Hauler:
-    """A truck's or a van's proportions: cab and cargo; `wide_m` of both."""
-
-    length_m: float
-    width_m: float
-    height_m: float
-    cab_m: float
-    cab_height_m: float
-    wheel_m: float
-    nose_m: float
-    axles: tuple[float, ...]
-
-
-HAULERS: tuple[Hauler, ...] = (
-    Hauler(7.2, 2.35, 3.1, 1.9, 2.5, 0.45, 0.10, (-0.30, 0.36)),  # box truck
-    Hauler(8.6, 2.5, 3.5, 2.1, 2.9, 0.5, 0.05, (-0.33, -0.19, 0.38)),  # larger box truck
-    Hauler(5.9, 2.05, 2.55, 2.5, 2.5, 0.36, 0.75, (-0.27, 0.30)),  # transporter
-    Hauler(6.6, 2.2, 2.1, 1.9, 2.4, 0.42, 0.15, (-0.28, 0.34)),  # tipper
-)
-
-
-@lru_cache(maxsize=2 * len(HAULERS))
-def truck(number: int, fine: bool = True) -> Solid:
-    """One of `HAULERS`; not `fine`: as it needs to be from afar."""
-    hauler, builder = HAULERS[number], SolidBuilder()
-    half, w = hauler.length_m / 2, hauler.width_m / 2
-    start = half - hauler.cab_m
-    _cab(builder, hauler, start)
-    floor = 0.55 if hauler.wheel_m < 0.4 else 0.95
-    is_van = hauler.nose_m > 0.5
-    low = 0.3 if is_van else floor
-    builder.box([-half, -w, low], [start - (0.0 if is_van else 0.12), w, hauler.height_m], PAINT if is_van else SECOND)
-    if not is_van:
-        builder.box([-half + 0.1, -w * 0.5, 0.5], [half - 0.6, w * 0.5, floor], BLACK)
-        builder.box([-half + 1.9, w * 0.86, 0.5], [start - 0.6, w * 0.9, 0.85], BLACK, mirrored=True)
-    _panel(builder, -half - 0.006, 0.012, low + 0.1, hauler.height_m - 0.1, BLACK)
-    back = -half - 0.01
-    z = 1.0 if is_van else 0.75
-    for way in (1, -1):
-        row = [[back, way * w * 0.80, z - 0.13], [back, way * w * 0.97, z - 0.13], [back, way * w * 0.97, z + 0.13], [back, way * w * 0.80, z + 0.13]]
-        builder.polygon(row, TAIL)
-    builder.box([-half - 0.02, -w * 0.98, 0.42], [-half + 0.1, w * 0.98, 0.58], BLACK)
-    _panel(builder, -half - 0.025, 0.26, 0.62, 0.73, PLATE)
-    for axle in hauler.axles:
-        wheel(builder, axle * hauler.length_m, w, hauler.wheel_m, 0.28, fine)
-    return builder.build()
-
-
-def _cab(builder: SolidBuilder, hauler: Hauler, start_m: float) -> None:
-    """From start_m to the nose: doors, windscreen, lamps."""
-    half, w, top = hauler.length_m / 2, hauler.width_m / 2 * 0.97, hauler.cab_height_m
-    belt = 0.56 * top if hauler.nose_m < 0.5 else 0.5 * top
-    nose = hauler.nose_m
-    outline = [(half, 0.35), (half, belt * 0.82), (half - 0.06 - 0.9 * nose, belt), (half - 0.22 - nose * 1.35, top - 0.1), (half - 0.42 - nose * 1.4, top)]
-    profile = np.array([(start_m, 0.35), *outline, (start_m, top)])
-    for y in (w, -w):
-        builder.polygon(np.insert(profile, 1, y, axis=1), PAINT)
-    across = np.stack([np.insert(profile, 1, y, axis=1) for y in (w, w * 0.6, -w * 0.6, -w)], axis=1)
-    builder.loft(across, PAINT, closed=False, caps=False)
-    a, b = (np.array([outline[k][0], 0.0, outline[k][1]]) for k in (2, 3))
-    out = np.array([b[2] - a[2], 0, a[0] - b[0]])
-    out *= 0.012 / np.linalg.norm(out)
-    p, q = a + (b - a) * 0.07 + out, a + (b - a) * 0.93 + out
-    wide = w - 0.08
-    builder.polygon([p + [0, wide, 0], p - [0, wide, 0], q - [0, wide, 0], q + [0, wide, 0]], GLASS)
-    y = w + 0.01
-    foot = max(start_m + 0.25, half - 1.5 - nose)
-    builder.polygon([[foot, y, belt + 0.05], [a[0] - 0.18, y, belt + 0.05], [b[0] - 0.14, y, top - 0.28], [foot, y, top - 0.28]], GLASS, mirrored=True)
-    face = half + 0.012
-    for way in (1, -1):
-        lamp = [[face, way * w * 0.66, 0.62], [face, way * w * 0.95, 0.62], [face, way * w * 0.95, 0.84], [face, way * w * 0.66, 0.84]]
-        builder.polygon(lamp, HEAD)
-    _panel(builder, face, w * 0.58, 0.62, belt * 0.8 - 0.05, BLACK)
-    _panel(builder, face, w * 0.97, 0.35, 0.52, BLACK)
-    _panel(builder, face + 0.01, 0.26, 0.40, 0.51, PLATE)
-    builder.box([a[0] - 0.2, w, belt + 0.1], [a[0] - 0.08, w + 0.22, belt + 0.5], BLACK, mirrored=True)
