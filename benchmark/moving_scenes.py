@@ -39,10 +39,11 @@ from ros2_loc.world.traffic import Traffic
 Array = NDArray[np.float64]
 Kind = Literal["traffic", "queue", "rows", "residents"]
 Part = Literal["mapping", "localization"]
+PARTS: tuple[Part, ...] = ("mapping", "localization")
 KINDS: tuple[Kind, ...] = ("traffic", "queue", "rows", "residents")
 CAMERA, MOUNTING = demo_camera(640, 400), demo_mounting()
 
-_VERSION = 1  # of the renderings: a change of the scenes below makes it another
+_VERSION = 2  # of the renderings: a change of the scenes below makes it another
 _START_NS, _DAY_NS = 1_700_000_000_000_000_000, 86_400_000_000_000
 _FIRST_ID = 100_000  # above those of the town's own cars
 _MAPPING_STEP_M, _LOCALIZATION_STEP_M = 2.5, 4.1
@@ -114,7 +115,7 @@ class Recorded:
     def render(self, i: int) -> None:
         """Picture i, and what is seen in it (first, so that a picture is never without)."""
         stamp_ns = int(self.stamps_ns[i])
-        town = _town(self.scene, self.part)
+        town = _town(self.scene.seed, self.part)
         movers = _movers(self.scene, self.part)(stamp_ns)
         noise = np.random.default_rng([self.scene.seed, len(self.part), i])
         view = render(town, CAMERA, self.drive.at(stamp_ns) @ MOUNTING, _light(self.part), noise, movers)
@@ -129,7 +130,9 @@ class Recorded:
 
 def render_all(scenes: Sequence[Scene], cache: Path, workers: int, progress: Callable[[int, int], None]) -> None:
     """Render what is not there yet; interrupted, the next call goes on."""
-    drives = [Recorded(scene, part, cache) for scene in scenes for part in ("mapping", "localization")]
+    # one town in one light after another: painting it takes half a minute
+    order = sorted((scene.seed, part, scene) for scene in scenes for part in PARTS)
+    drives = [Recorded(scene, part, cache) for _, part, scene in order]
     jobs = [(drive.scene, drive.part, chunk) for drive in drives for chunk in _chunks(drive.missing, 6)]
     if not jobs:
         return
@@ -175,9 +178,9 @@ def _light(part: Part) -> Light:
     return Light.afternoon() if part == "mapping" else domain_light("morning")
 
 
-@lru_cache(maxsize=2)
-def _town(scene: Scene, part: Part) -> Town:
-    return demo_town(scene.seed).on_day(0 if part == "mapping" else 5)
+@lru_cache(maxsize=1)
+def _town(seed: int, part: Part) -> Town:
+    return demo_town(seed).on_day(0 if part == "mapping" else 5)
 
 
 @lru_cache(maxsize=8)
@@ -208,7 +211,7 @@ def _movers(scene: Scene, part: Part) -> Callable[[int], Sequence[PlacedMover]]:
     drive, _ = _drive(scene, part)
     day = 0 if part == "mapping" else 1
     if scene.kind == "traffic":
-        return Traffic.generate(_town(scene, part), 10 * scene.seed + day, density=2.5, drive=drive).at
+        return Traffic.generate(_town(scene.seed, part), 10 * scene.seed + day, density=2.5, drive=drive).at
     rng = np.random.default_rng([scene.seed, day, KINDS.index(scene.kind)])
     if scene.kind == "residents":
         parked = _residents(scene.seed, day)
