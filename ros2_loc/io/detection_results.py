@@ -11,7 +11,7 @@ from typing import Any
 from ros2_loc.core.labels import COCO, COCO_IDS
 from ros2_loc.core.types import Detection
 from ros2_loc.errors import DataError
-from ros2_loc.io.coco import rle_of_mask
+from ros2_loc.io.coco_results import FoundObjects, result_rows
 from ros2_loc.io.files import atomic_path
 
 DETECTIONS, IMAGES = "detections.json", "images.json"
@@ -29,11 +29,7 @@ class DetectionResults:
     labels: tuple[str, ...]
     source: Mapping[str, Any] = field(default_factory=dict)
     _images: list[tuple[str, int, int]] = field(default_factory=list, init=False)
-    _found: list[list[dict[str, Any]]] = field(default_factory=list, init=False)
-
-    def __post_init__(self) -> None:
-        numbers = COCO_IDS if self.labels == COCO else range(1, len(self.labels) + 1)
-        self._category_ids = dict(zip(self.labels, numbers, strict=True))
+    _found: list[FoundObjects] = field(default_factory=list, init=False)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -44,9 +40,11 @@ class DetectionResults:
         Raises:
             DataError: a label that is not among `labels`.
         """
-        rows = [self._row(name, one) for one in detections]
+        index = {label: k for k, label in enumerate(self.labels)}
+        if unknown := next((one.label for one in detections if one.label not in index), None):
+            raise DataError(f"{name}: {unknown!r} is none of the detector's labels: {', '.join(self.labels)}")
         self._images.append((name, *size))
-        self._found.append(rows)
+        self._found.append(FoundObjects.of_detections(detections, index))
 
     def write(self, folder: str | Path) -> Path:
         """Write `detections.json` (a list of results) and `images.json` (images, categories) and return the path of the former.
@@ -57,12 +55,13 @@ class DetectionResults:
             DataError: the folder can't be written to.
         """
         numbers = self._image_ids()
-        rows = [{"image_id": number, **row} for number, found in zip(numbers, self._found, strict=True) for row in found]
+        category_ids = COCO_IDS if self.labels == COCO else tuple(range(1, len(self.labels) + 1))
+        rows = [row for number, found in zip(numbers, self._found, strict=True) for row in result_rows(found, number, category_ids)]
         images = [
             {"id": number, "file_name": name, "width": width, "height": height}
             for number, (name, width, height) in zip(numbers, self._images, strict=True)
         ]
-        categories = [{"id": number, "name": label} for label, number in self._category_ids.items()]
+        categories = [{"id": number, "name": label} for number, label in zip(category_ids, self.labels, strict=True)]
         held = {"info": dict(self.source), "images": images, "annotations": [], "categories": categories}
         for name, content in ((IMAGES, held), (DETECTIONS, rows)):
             with atomic_path(Path(folder, name)) as path:
@@ -74,17 +73,3 @@ class DetectionResults:
         if all(stem.isascii() and stem.isdigit() for stem in stems) and len(set(map(int, stems))) == len(stems):
             return list(map(int, stems))
         return list(range(1, len(stems) + 1))
-
-    def _row(self, where: str, detection: Detection) -> dict[str, Any]:
-        """COCO's box: left, top, width, height."""
-        if detection.label not in self._category_ids:
-            raise DataError(f"{where}: {detection.label!r} is none of the detector's labels: {', '.join(self.labels)}")
-        x0, y0, x1, y1 = (float(value) for value in detection.box)
-        row: dict[str, Any] = {
-            "category_id": self._category_ids[detection.label],
-            "bbox": [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)],
-            "score": round(float(detection.score), 5),
-        }
-        if detection.mask is not None:
-            row["segmentation"] = rle_of_mask(detection.mask)
-        return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ros2_loc.perception.export import ExportJob
 
 Errors = tuple[tuple[str, float], ...]
+_CALIBRATED = 8  # images; of each, dozens of boxes
 
 
 def export_parts(
@@ -53,12 +54,13 @@ def export_parts(
     make_parts, inputs_of = row.parts
     parts = make_parts(network)
     seen = inputs_of(network, example(row, sizes[0], 0).expand(2, -1, -1, -1).contiguous())
+    calibration = _calibration(network, row, parts, job)
     models: dict[str, Any] = {}
     for part in parts:
         file = path.with_suffix(f".{part.name}.onnx")
         trace(part.module, seen[part.name], part.free, (list(part.inputs), list(part.outputs)), file, f"{job.network}: its {part.name}")
         if not part.exact:
-            _in_precision(file, part, job, lambda name=part.name: _readings(network, row, job, name))  # type: ignore[misc]
+            _in_precision(file, part, job, calibration)
         models[part.name] = onnx.load(file)
     traced = path.with_suffix(".traced.onnx")
     onnx.save(merged(models), traced)
@@ -68,19 +70,24 @@ def export_parts(
     return _errors(network, parts, row, path, job, [example(row, size, 1) for size in sizes])
 
 
-def _in_precision(file: Path, part: ExportPart, job: ExportJob, readings: Callable[[], Iterator[tuple[Tensor, ...]]]) -> None:
+def _calibration(network: nn.Module, row: Exportable, parts: Sequence[ExportPart], job: ExportJob) -> list[dict[str, tuple[Tensor, ...]]]:
+    """What the parts that are reduced see of images, spread evenly over those to calibrate with."""
+    assert row.parts is not None
+    wanted = [part.name for part in parts if not part.exact]
+    seen = []
+    for index in np.unique(np.linspace(0, len(job.calibration) - 1, min(_CALIBRATED, len(job.calibration))).round().astype(int)):
+        image = row.normalized(torch.from_numpy(job.calibration[index][None])).numpy()
+        every = row.parts[1](network, torch.from_numpy(fitted(image, None, row.multiple_of(network))))
+        seen.append({name: every[name] for name in wanted})
+    return seen
+
+
+def _in_precision(file: Path, part: ExportPart, job: ExportJob, calibration: Sequence[Mapping[str, tuple[Tensor, ...]]]) -> None:
     if job.precision == "int8":
-        quantized_by(file, ({name: one.numpy() for name, one in zip(part.inputs, own, strict=True)} for own in readings()))
+        own = (zip(part.inputs, one[part.name], strict=True) for one in calibration)
+        quantized_by(file, ({name: tensor.numpy() for name, tensor in named} for named in own))
     elif job.precision == "fp16" and job.format != "openvino":  # OpenVINO does it itself
         in_half_precision(file)
-
-
-def _readings(network: nn.Module, row: Exportable, job: ExportJob, name: str) -> Iterator[tuple[Tensor, ...]]:
-    """What a part sees of the images to calibrate with."""
-    assert row.parts is not None
-    for image in job.calibration:
-        filled = fitted(row.normalized(torch.from_numpy(image[None])).numpy(), None, row.multiple_of(network))
-        yield row.parts[1](network, torch.from_numpy(filled))[name]
 
 
 def _errors(
