@@ -91,6 +91,8 @@ class MapLocalizerNode(NodeBase):
         self.diagnostics.add("localization", self._statistics.report)
         self.diagnostics.add("context", self._diagnose_context)
         self.get_logger().info(f"map {p.map}: {len(self._map.places)} places, loaded in {time.perf_counter() - started:.1f} s")
+        if p.context in ("pipeline", "none") and (differs := self._map.masked_otherwise(pipeline.detector)):
+            self.get_logger().info(differs)
 
     def activate(self) -> None:
         """Subscribe, and start the worker."""

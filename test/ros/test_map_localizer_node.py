@@ -66,7 +66,7 @@ def localizer(monkeypatch: pytest.MonkeyPatch) -> FakeLocalizer:
     fake = FakeLocalizer()
     places = tuple(SimpleNamespace(name=f"place{i}", map_from_base=Pose(np.eye(3), np.array([i, 0.0, 0.0]))) for i in range(2))
     jpeg = cv2.imencode(".jpg", np.full((30, 40, 3), 200, dtype=np.uint8))[1].tobytes()
-    sparse_map = SimpleNamespace(places=places, thumbnail_jpeg=lambda place: jpeg)
+    sparse_map = SimpleNamespace(places=places, thumbnail_jpeg=lambda place: jpeg, masked_otherwise=lambda detector: "")
     monkeypatch.setattr(map_localizer_node.SparseMap, "load", staticmethod(lambda folder, verify=True: sparse_map))
     monkeypatch.setattr(map_localizer_node, "MapLocalizer", lambda *arguments: fake)
     return fake
