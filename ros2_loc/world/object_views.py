@@ -78,6 +78,7 @@ class ObjectSet:
                 domain_light(name)
         if not self.domains or min(self.towns, self.count) < 1 or min(self.size_px) < 32 or not 0 < self.density[0] <= self.density[1]:
             raise ConfigError(f"{self}: needs a domain, a town, a picture, 32 px of size and a positive density")
+        TownSize.district(self.extent_m, patterns=self.patterns)
 
 
 class _Scene(NamedTuple):
