@@ -45,7 +45,8 @@ def mistakes(methods: Named) -> bytes:
         names = (*KINDS, "all false", "all missed")
         values = [[*(s.errors.gains[kind] for kind in KINDS), s.errors.false_positive, s.errors.false_negative] for _, s in methods]
         _bars(axes, names, values, methods)
-        axes.set_ylabel("gain of AP 50 [%]")
+        most = max((100 * v for row in values for v in row if v is not None), default=0.0)
+        axes.set(ylabel="gain of AP 50 [%]", ylim=(0, max(1.0, 1.08 * most)))
         axes.tick_params(axis="x", labelsize=7.2)
         axes.axvline(len(KINDS) - 0.5, color="#e2e8f0", lw=0.9, zorder=0)
 
