@@ -159,16 +159,17 @@ def rounded_path(route: Array, lane_m: float) -> tuple[Array, Array, Array]:
         corners.append(route[k] + (left[k] if straight else np.linalg.solve(normals, [lane_m, lane_m])))
     corners.append(route[-1] + left[-1])
     dense = _resample(np.array(corners))
-    smooth = gaussian_filter1d(_extended(dense), _CORNER_M / _STEP_M, axis=0)[len(dense) : 2 * len(dense)]
+    reach = min(round(4 * _CORNER_M / _STEP_M) + 1, len(dense))  # of the filter
+    smooth = gaussian_filter1d(_extended(dense, reach), _CORNER_M / _STEP_M, axis=0)[reach : reach + len(dense)]
     smooth = _resample(smooth)
     tangent = np.gradient(smooth, axis=0)
     heading = np.unwrap(np.arctan2(tangent[:, 1], tangent[:, 0]))
     return smooth, heading, np.gradient(heading) / _STEP_M
 
 
-def _extended(points: Array) -> Array:
-    """The polyline continued straight at both ends, each as long as itself."""
-    steps = np.arange(1, len(points) + 1)[:, None]
+def _extended(points: Array, count: int) -> Array:
+    """The polyline continued straight at both ends by so many points."""
+    steps = np.arange(1, count + 1)[:, None]
     before, after = points[0] - steps[::-1] * (points[1] - points[0]), points[-1] + steps * (points[-1] - points[-2])
     return np.vstack([before, points, after])
 
