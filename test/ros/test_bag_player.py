@@ -98,7 +98,7 @@ def play(make_node: Callable[..., Any]) -> Iterator[Callable[..., Listener]]:
         end = time.monotonic() + timeout_s
         while player.exit_code is None and not until(listener) and time.monotonic() < end:
             executor.spin_once(timeout_sec=0.02)
-        for _ in range(50):
+        for _ in range(300):  # more than the messages of a bag: on a busy machine many still wait
             executor.spin_once(timeout_sec=0.0)
         executor.shutdown()
         listener.player = player  # type: ignore[attr-defined]
