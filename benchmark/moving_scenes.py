@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+import ros2_loc.world
 from ros2_loc.core.pose import Pose, so3_exp
 from ros2_loc.core.types import Detection
 from ros2_loc.io.files import atomic_path
@@ -43,7 +44,6 @@ PARTS: tuple[Part, ...] = ("mapping", "localization")
 KINDS: tuple[Kind, ...] = ("traffic", "queue", "rows", "residents")
 CAMERA, MOUNTING = demo_camera(640, 400), demo_mounting()
 
-_VERSION = 2  # of the renderings: a change of the scenes below makes it another
 _START_NS, _DAY_NS = 1_700_000_000_000_000_000, 86_400_000_000_000
 _FIRST_ID = 100_000  # above those of the town's own cars
 _MAPPING_STEP_M, _LOCALIZATION_STEP_M = 2.5, 4.1
@@ -81,7 +81,7 @@ class Recorded:
     def __init__(self, scene: Scene, part: Part, cache: Path) -> None:
         self.scene, self.part = scene, part
         self.drive, self.stamps_ns = _drive(scene, part)
-        key = sha256(repr((_VERSION, scene, part, CAMERA, len(self.stamps_ns))).encode()).hexdigest()[:8]
+        key = sha256(repr((_source(), scene, part)).encode()).hexdigest()[:8]
         self.folder = cache / "renderings" / f"{scene.kind}_{scene.seed}_{part}_{key}"
 
     def __len__(self) -> int:
@@ -126,6 +126,13 @@ class Recorded:
             np.savez_compressed(temporary, objects=view.objects, numbers=numbers, boxes=boxes, labels=labels)
         with atomic_path(self.picture(i)) as temporary:
             cv2.imwrite(str(temporary), view.rgb[..., ::-1])
+
+
+@lru_cache(maxsize=1)
+def _source() -> str:
+    """Of what renders: pictures of another town than today's would be no measure of detectors that learned today's."""
+    files = [Path(__file__), *sorted(Path(ros2_loc.world.__file__).parent.glob("*.py"))]
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def render_all(scenes: Sequence[Scene], cache: Path, workers: int, progress: Callable[[int, int], None]) -> None:
