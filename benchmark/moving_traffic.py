@@ -7,7 +7,6 @@
 One drive builds the map, another one, on another day, in another light, another lane and among other vehicles, asks for poses, every image
 by itself. `moving_scenes.py` says what is on the streets. Masks are used at mapping and at localization; `map only` and `queries only` are
 exact ones at one of them. Renderings and results stay in the folder: interrupted, or with another detector, the same call goes on there.
-From nothing the four scenes of a town take about ten minutes on two cores, another detector then two.
 """
 
 from __future__ import annotations
