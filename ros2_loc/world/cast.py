@@ -23,7 +23,7 @@ _HEAD_RGB, _TAIL_RGB = np.array([5.0, 4.8, 4.2], np.float32), np.array([1.1, 0.0
 _SHADE_M = 0.55  # reach of the dimness around what stands on the ground
 _BEAM_M = 30.0
 _NEAR_M, _FAR_M = 25.0, 160.0
-_FINE_M = 30.0  # nearer than this spokes and gaps are seen
+_FINE_M, _SHADED_M = 30.0, 70.0  # nearer than this spokes and gaps are seen, and the dimness around what stands on the ground
 _BEAM_STRENGTH = 0.5
 
 
@@ -104,7 +104,7 @@ def cast_of(movers: Sequence[PlacedMover], light: Light, map_from_camera: Pose) 
         glow,
         np.repeat(np.array([mover.id for mover in movers], np.int32), counts),
         np.repeat(np.array([not mover.moving for mover in movers]), counts),
-        np.array([_footprint(mover) for mover in movers], np.float32),
+        np.array([_footprint(mover) for mover in movers if _away_m(mover, map_from_camera) < _SHADED_M], np.float32).reshape(-1, 8),
         tuple(_beam(mover) for mover in movers if dark and mover.moving and mover.label in ("car", "truck")),
     )
 
@@ -125,8 +125,7 @@ def in_sight(movers: Sequence[PlacedMover], map_from_camera: Pose, directions: A
 
 def shown(mover: PlacedMover, map_from_camera: Pose) -> Solid:
     """A mover in the detail that a camera needs."""
-    away = np.linalg.norm(mover.map_from_mover.translation - map_from_camera.translation)
-    return mover.solid(fine=bool(away < _FINE_M))
+    return mover.solid(fine=_away_m(mover, map_from_camera) < _FINE_M)
 
 
 def scene_of(triangles_m: Array32) -> Any:
@@ -143,6 +142,10 @@ def scene_of(triangles_m: Array32) -> Any:
     scene = EmbreeScene()
     TriangleMesh(scene, np.ascontiguousarray(triangles_m, np.float32))
     return scene
+
+
+def _away_m(mover: PlacedMover, map_from_camera: Pose) -> float:
+    return float(np.linalg.norm(mover.map_from_mover.translation - map_from_camera.translation))
 
 
 def _footprint(mover: PlacedMover) -> list[float]:

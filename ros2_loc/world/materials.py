@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +30,7 @@ _HAIRS = np.array([(40, 30, 24), (24, 20, 18), (92, 66, 42), (158, 122, 74), (14
 _DARK = np.array([(36, 42, 62), (30, 30, 34), (66, 66, 70), (92, 86, 76), (54, 60, 50), (120, 110, 92), (50, 70, 110)], np.float32)
 
 
+@lru_cache(maxsize=4096)
 def palette(seed: int) -> Array32:
     """(COUNT, 3) linear albedo of all materials in a look drawn from a number."""
     rng = np.random.default_rng([seed, 71])

@@ -77,9 +77,11 @@ class Stage:
 
     def hides(self, starts: Array32, directions: Array32, reach_m: Array32 | None = None) -> NDArray[np.bool_]:
         """(N,) whether something stands in the way from these points in these unit directions, within reach_m (N,) of them."""
-        scenes = [self.embree] if self.cast is None else [self.embree, self.cast.embree]
-        hidden = [scene.run(starts, directions, dists=reach_m, query="OCCLUDED") >= 0 for scene in scenes]
-        return np.asarray(hidden[0] if len(hidden) == 1 else hidden[0] | hidden[1])
+        hidden = np.asarray(self.embree.run(starts, directions, dists=reach_m, query="OCCLUDED") >= 0)
+        if self.cast is not None and len(rest := np.flatnonzero(~hidden)):
+            dists = None if reach_m is None else reach_m[rest]
+            hidden[rest] = self.cast.embree.run(starts[rest], directions[rest], dists=dists, query="OCCLUDED") >= 0
+        return hidden
 
     def numbers(self) -> NDArray[np.int32]:
         """(S,) number of the object that each surface belongs to, 0 of none; triangles of movers follow those of the scenery."""

@@ -90,7 +90,7 @@ class SolidBuilder:
         sides = sides if self.fine else max(4, sides // 2)
         angles = np.arange(sides) * 2 * np.pi / sides
         ring = np.cos(angles)[:, None, None] * side + np.sin(angles)[:, None, None] * other * flat
-        self.loft(points[:, None] + radii[:, None, None] * ring.transpose(1, 0, 2), material)
+        self.loft(points[:, None] + radii[:, None, None] * ring.transpose(1, 0, 2), material, caps=self.fine)
 
     def ball(self, centre_m: ArrayLike, radii_m: tuple[float, float, float], material: int, *, sides: int = 10, rows: int = 6) -> None:
         """An ellipsoid."""
