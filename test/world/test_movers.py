@@ -52,7 +52,7 @@ def street(town: Town) -> Street:
     return Street(town)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     x_m=st.floats(7, 25), y_m=st.floats(-3, 3), yaw=st.floats(0, 6.28), look=st.integers(0, 2**31 - 1), label=st.sampled_from(LABELS)
 )

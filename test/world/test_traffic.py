@@ -47,7 +47,7 @@ def _stamps(traffic: Traffic, count: int) -> list[int]:
 
 def test_nobody_touches_anybody_nor_the_own_car(traffic: Traffic, ride: Recording, district: Town) -> None:
     still = parked_cars(district)
-    for stamp in _stamps(traffic, 11):
+    for stamp in _stamps(traffic, 7):
         movers = traffic.at(stamp)
         ego = PlacedMover(10**6, "car", ride.drive.at(stamp))
         everybody = [*movers, ego, *still]
