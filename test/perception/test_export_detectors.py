@@ -144,3 +144,25 @@ def test_openvino_has_files_of_its_own(random_weights: Callable[[str], Path], tm
     assert sorted(file.name for file in tmp_path.iterdir()) == ["net.bin", "net.xml"]
     detector = registry.create("detector", section | {"backend": "openvino", "model": str(tmp_path / "net.xml")})
     assert_alike(detector.detect(frame(160, 112, 0)), registry.create("detector", section).detect(frame(160, 112, 0)))
+
+
+@pytest.mark.slow
+def test_deformable_convolutions_are_exported_as_sampling(tmp_path: Path) -> None:
+    from torch.export import Dim
+
+    from ros2_loc.models.d2det.backbone import ModulatedDeformableConv2d
+    from ros2_loc.perception.backends import OnnxRunner
+    from ros2_loc.perception.tracing import trace
+
+    torch.manual_seed(0)
+    layers = [ModulatedDeformableConv2d(torch.nn.Conv2d(*sizes)) for sizes in ((4, 6, 3, 2, 1), (6, 6, 3, 1, 1))]
+    for layer in layers:
+        torch.nn.init.normal_(layer.conv_offset.weight, std=0.3)
+    network = torch.nn.Sequential(*layers).eval()
+    free = {0: Dim("images", min=1, max=64), 2: 32 * Dim("rows", min=1, max=64), 3: 32 * Dim("columns", min=1, max=64)}
+    trace(network, (torch.randn(2, 4, 64, 96),), (free,), (["images"], ["features"]), tmp_path / "net.onnx", "deformable")
+    runner = OnnxRunner(tmp_path / "net.onnx", threads=1)
+    for images in (torch.randn(1, 4, 64, 32), torch.randn(3, 4, 32, 160)):
+        with torch.inference_mode():
+            expected = network(images).numpy()
+        np.testing.assert_allclose(runner.run(images.numpy())[0], expected, atol=1e-4 * np.abs(expected).max())
