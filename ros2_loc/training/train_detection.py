@@ -100,7 +100,7 @@ def with_labels(recipe: DetectorRecipe, data: DetectionData) -> tuple[DetectorRe
     """
     if recipe.network.labels not in _NO_LABELS:
         return recipe, data.with_labels(recipe.network.labels)
-    return replace(recipe, network=replace(recipe.network, labels=data.train.labels)), data  # type: ignore[type-var,return-value]
+    return replace(recipe, network=replace(recipe.network, labels=data.train.labels)), data  # type: ignore[type-var,return-value,arg-type]
 
 
 def objective_of(recipe: DetectorRecipe, network: nn.Module, data: DetectionData) -> tuple[nn.Module, Batches]:
