@@ -75,6 +75,7 @@ def test_the_export_is_the_best_network_with_its_papers(name: str, sets: tuple[P
     assert {f"train/{part}" for part in parts} | {"validation/ap_50", "validation/ap_car"} <= set(epochs[0])
 
 
+@pytest.mark.slow
 @BOTH
 def test_training_longer_ends_where_one_go_would_have(name: str, sets: tuple[Path, Path], tmp_path: Path) -> None:
     constant = replace(RECIPES[name], loop=replace(LOOP, schedule="constant"))
@@ -139,6 +140,7 @@ def test_labels_are_those_of_the_images_unless_the_recipe_names_them(sets: tuple
         with_labels(_labelled(RECIPES["d2det"], ("boat",)), data)
 
 
+@pytest.mark.slow
 def test_resnets_begin_with_imagenet_weights(tmp_path: Path) -> None:
     from torchvision.models import resnet50
 
