@@ -87,3 +87,16 @@ def test_detection_sees_what_training_saw() -> None:
         plain = trained.network([one.float() / 255.0 for one in made["image"]])
     for one, other in zip(found, plain, strict=True):
         torch.testing.assert_close(one["boxes"], other["boxes"], atol=1e-3, rtol=1e-3)
+
+
+def test_it_is_trained_and_detects_with_16_bit_floats() -> None:
+    trained, made = objective(), batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = trained(made)
+    losses["loss"].backward()
+    exact = objective()(made)
+    assert float(losses["loss"].detach()) == pytest.approx(float(exact["loss"].detach()), rel=0.1)
+    images = [one.float() / 255.0 for one in made["image"]]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found = trained.eval().network(images)
+    assert all(one["boxes"].dtype == torch.float32 for one in found)

@@ -26,11 +26,20 @@ class CentredAnchors(AnchorGenerator):
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
         """The anchors (A, 4) px of each image, level by level."""
-        like = feature_maps[0]
-        self.set_cell_anchors(like.dtype, like.device)
-        strides = [[torch.tensor(stride, device=like.device)] * 2 for stride in STRIDES_PX]
+        device = feature_maps[0].device
+        self.set_cell_anchors(torch.float32, device)  # whatever the features have: places in 16 bits would be whole pixels
+        strides = [[torch.tensor(stride, device=device)] * 2 for stride in STRIDES_PX]
         every = torch.cat(self.grid_anchors([list(one.shape[-2:]) for one in feature_maps], strides))
         return [every] * len(image_list.image_sizes)
+
+
+class WideHead(RPNHead):
+    """torchvision's, whose numbers have 32 bits: boxes get the precision of what moves them."""
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness and deltas of each level."""
+        objectness, deltas = super().forward(x)
+        return [one.float() for one in objectness], [one.float() for one in deltas]
 
 
 def proposal_network(
@@ -47,7 +56,7 @@ def proposal_network(
     """
     limits = [{"training": pair[0], "testing": pair[1]} for pair in (before, after)]
     return RegionProposalNetwork(
-        CentredAnchors(anchor_scale, legacy), RPNHead(channels, len(RATIOS)), 0.7, 0.3, sampled, 0.5, limits[0], limits[1], 0.7
+        CentredAnchors(anchor_scale, legacy), WideHead(channels, len(RATIOS)), 0.7, 0.3, sampled, 0.5, limits[0], limits[1], 0.7
     )
 
 

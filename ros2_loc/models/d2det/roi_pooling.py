@@ -96,13 +96,14 @@ class BoxFeatures(nn.Module):
     def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
         """Levels (B, C, h, w), finest first, and boxes (N_i, 4) px of each image -> (sum N_i, C, 7, 7)."""
         counts = [len(one) for one in boxes]
-        level = level_of(torch.cat(list(boxes)), self.finest_px, LEVELS)
-        result = features[0].new_zeros(sum(counts), features[0].shape[1], CELLS, CELLS)
+        every = torch.cat(list(boxes))
+        level = level_of(every, self.finest_px, LEVELS)
+        result = every.new_zeros(sum(counts), features[0].shape[1], CELLS, CELLS)
         for i, pooling in enumerate(self.levels):
             chosen = level == i
             if chosen.any():
                 parts = [one[here] for one, here in zip(boxes, chosen.split(counts), strict=True)]
-                result[chosen] = pooling(features[i], parts).to(result.dtype)
+                result[chosen] = pooling(features[i], parts).to(result)
         return result
 
 
@@ -115,13 +116,14 @@ def aligned(features: Sequence[Tensor], boxes: Sequence[Tensor], cells: int, fin
     every = torch.cat(list(boxes))
     image = torch.cat([one.new_full((len(one), 1), i) for i, one in enumerate(boxes)])
     level = level_of(every, finest_px, LEVELS)
-    result = features[0].new_zeros(sum(counts), features[0].shape[1], cells, cells)
+    result = every.new_zeros(sum(counts), features[0].shape[1], cells, cells)
     for i, stride in enumerate(STRIDES_PX[:LEVELS]):
         chosen = level == i
         if chosen.any():
             shift = stride / 2.0 if legacy else 0.0
-            rois = torch.cat([image[chosen], every[chosen] + shift], dim=1).to(features[i].dtype)
-            result[chosen] = roi_align(features[i], rois, cells, 1.0 / stride, sampling_ratio=2, aligned=True)
+            rois = torch.cat([image[chosen], every[chosen] + shift], dim=1)
+            # places in 16 bits would be whole pixels
+            result[chosen] = roi_align(features[i].to(rois), rois, cells, 1.0 / stride, sampling_ratio=2, aligned=True)
     return result
 
 
@@ -144,9 +146,10 @@ def deformable_pooled(
     """
     if not len(boxes):
         return features.new_zeros(0, len(features), cells, cells)
+    features = features.to(boxes)  # places in 16 bits would be whole pixels
     places, inside = _places(features.shape[1:], boxes, cells, samples, stride, offsets, legacy)
     size = places.new_tensor(features.shape[:0:-1])
-    grid = ((2.0 * places + 1.0) / size[:, None, None, None] - 1.0).movedim(0, -1).to(features.dtype)
+    grid = ((2.0 * places + 1.0) / size[:, None, None, None] - 1.0).movedim(0, -1)
     total = features.new_zeros(len(features), len(boxes), cells * cells)
     for own, valid in zip(grid.unbind(2), inside.unbind(2), strict=True):  # one after another, for boxes are many and channels too
         taken = functional.grid_sample(features[None], own[None], padding_mode="border", align_corners=False)[0]
