@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from torch import nn
+
+from ros2_loc.config import to_dict
 from ros2_loc.errors import ConfigError
-from ros2_loc.training.loop import CHECKPOINT, TrainingLoop
+from ros2_loc.models.weights import save_model
+from ros2_loc.training.loop import CHECKPOINT, Batches, TrainingLoop
 from ros2_loc.training.processes import Processes
 from ros2_loc.training.recipes import RECIPE, load_recipe_of
 
@@ -23,6 +27,9 @@ class _LoopRecipe(Protocol):
 
     @property
     def loop(self) -> TrainingLoop.Config: ...
+
+    @property
+    def licence(self) -> str: ...
 
 
 R = TypeVar("R", bound=_LoopRecipe)
@@ -72,3 +79,40 @@ def first_then_all(source: Callable[[], T], group: Processes) -> T:
     given = source()
     group.wait()
     return given
+
+
+def trained(
+    recipe: _LoopRecipe,
+    network: nn.Module,
+    objective: nn.Module,
+    batches: Batches,
+    validate: Callable[[], dict[str, float]],
+    weights: Path,
+    *,
+    group: Processes,
+    begun: bool,
+    source_name: str,
+    show_progress: bool,
+) -> Trained:
+    """Train to the end; write the weights whenever validation is better than ever.
+
+    Args:
+        network: what is written.
+        objective: holds it, and is what is minimized on `batches`.
+        validate: the numbers of the network as it is.
+        weights: the file to write; its folder gets the last checkpoint, the history, and TensorBoard's files.
+        begun: whether to go on from the folder's checkpoint.
+        source_name: goes into the header of the weights.
+    """
+
+    def export(metrics: dict[str, float]) -> None:
+        about = {"recipe": to_dict(recipe), "seed": recipe.loop.seed, "licence": recipe.licence, "data": source_name}
+        save_model(weights, network, {**about, "validation": metrics, "step": loop.done.step})
+
+    loop = TrainingLoop(
+        recipe.loop, objective, batches, weights.parent, validate=validate, on_best=export, group=group, show_progress=show_progress
+    )
+    if begun:
+        loop.resume()
+    done = loop.run()
+    return Trained(weights, done.best_step, recipe.loop.monitor, done.best)

@@ -8,12 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ros2_loc.config import to_dict
 from ros2_loc.errors import ConfigError, DataError
 from ros2_loc.models.cosplace import CosPlace, renamed
 from ros2_loc.models.imagenet import normalized
-from ros2_loc.models.weights import load_strictly, save_model, tensors_of, told_of
-from ros2_loc.training.loop import TrainingLoop
+from ros2_loc.models.weights import load_strictly, tensors_of, told_of
 from ros2_loc.training.place_batches import PlaceBatches
 from ros2_loc.training.place_classes import PlaceClasses
 from ros2_loc.training.place_images import PlaceData
@@ -22,7 +20,7 @@ from ros2_loc.training.place_recipes import CosPlaceRecipe
 from ros2_loc.training.place_validation import PlaceValidation
 from ros2_loc.training.processes import processes
 from ros2_loc.training.recipes import RECIPE, save_recipe
-from ros2_loc.training.runs import Trained, first_then_all, has_begun
+from ros2_loc.training.runs import Trained, first_then_all, has_begun, trained
 from ros2_loc.training.whitening import whiten
 
 WEIGHTS = "cosplace.safetensors"
@@ -60,32 +58,25 @@ def train_cosplace(
         network = random(recipe) if begun else start(recipe)
         _freeze(network, recipe.frozen)
         data = first_then_all(source, group)
-        classes = PlaceClasses(recipe.classes, data.train.positions_m, data.train.headings_deg, data.train.areas)
-        validation = PlaceValidation(recipe.validation, recipe.samples.image_px, data.validation)
         if group.is_first:
             save_recipe(recipe, folder / RECIPE)
-
-        def export(metrics: dict[str, float]) -> None:
-            about = {"recipe": to_dict(recipe), "seed": recipe.loop.seed, "licence": recipe.licence, "data": source_name}
-            save_model(weights, network, {**about, "validation": metrics, "step": loop.done.step})
-
+        classes = PlaceClasses(recipe.classes, data.train.positions_m, data.train.headings_deg, data.train.areas)
+        validation = PlaceValidation(recipe.validation, recipe.samples.image_px, data.validation)
         batches = PlaceBatches(recipe.samples, classes, data.train, recipe.loop.steps_per_epoch * group.size)
         if recipe.whiten_by and not begun:
             begin_whitened(network, [batches.batch(k)["image"] for k in range(recipe.whiten_by)])
-        loop = TrainingLoop(
-            recipe.loop,
+        return trained(
+            recipe,
+            network,
             CosPlaceObjective(recipe.losses, network, [len(each) for each in classes.groups]),
             batches,
-            folder,
-            validate=lambda: validation(network),
-            on_best=export,
+            lambda: validation(network),
+            weights,
             group=group,
+            begun=begun,
+            source_name=source_name,
             show_progress=show_progress,
         )
-        if begun:
-            loop.resume()
-        done = loop.run()
-    return Trained(weights, done.best_step, recipe.loop.monitor, done.best)
 
 
 def random(recipe: CosPlaceRecipe) -> CosPlace:

@@ -8,19 +8,16 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from ros2_loc.config import to_dict
 from ros2_loc.errors import ConfigError
 from ros2_loc.models.cvlnet import CVLNet, random
 from ros2_loc.models.cvlnet.loading import load_cvlnet, load_trunk
-from ros2_loc.models.weights import save_model
 from ros2_loc.training.cross_view_batches import CrossViewBatches
 from ros2_loc.training.cross_view_objective import CrossViewObjective
 from ros2_loc.training.cross_view_validation import CrossViewValidation
 from ros2_loc.training.drives import CachedDrive, Progress
-from ros2_loc.training.loop import TrainingLoop
 from ros2_loc.training.processes import Processes, processes
 from ros2_loc.training.recipes import RECIPE, CvlnetRecipe, save_recipe
-from ros2_loc.training.runs import Trained, has_begun
+from ros2_loc.training.runs import Trained, has_begun, trained
 
 WEIGHTS = "cvlnet.safetensors"
 
@@ -62,12 +59,21 @@ def train_cvlnet(
         if group.is_first:
             save_recipe(recipe, folder / RECIPE)
         train, validate = drives_of(given, group, render_workers, show_progress)
-        network = _start(recipe)
-        loop = _loop(recipe, network, train, validate, folder, group, source_name, show_progress)
-        if begun:
-            loop.resume()
-        done = loop.run()
-    return Trained(folder / WEIGHTS, done.best_step, recipe.loop.monitor, done.best)
+        network, tile_px = _start(recipe), recipe.network.tile_px
+        batches = CrossViewBatches(recipe.samples, network.grid, tile_px, train)
+        validation = CrossViewValidation(recipe.validation, recipe.samples.frames, network.grid, tile_px, validate)
+        return trained(
+            recipe,
+            network,
+            CrossViewObjective(recipe.losses, network),
+            batches,
+            lambda: validation(network),
+            folder / WEIGHTS,
+            group=group,
+            begun=begun,
+            source_name=source_name,
+            show_progress=show_progress,
+        )
 
 
 def drives_of(source: DriveSource, group: Processes, workers: int, show: bool) -> tuple[list[CachedDrive], list[CachedDrive]]:
@@ -103,35 +109,3 @@ def _begun(recipe: CvlnetRecipe) -> CVLNet:
     if recipe.trunk:
         raise ConfigError("begin_with and trunk: give one of them; the weights of a network hold its trunk")
     return network
-
-
-def _loop(
-    recipe: CvlnetRecipe,
-    network: CVLNet,
-    train: list[CachedDrive],
-    validate: list[CachedDrive],
-    folder: Path,
-    group: Processes,
-    source_name: str,
-    show: bool,
-) -> TrainingLoop:
-    tile_px = recipe.network.tile_px
-    batches = CrossViewBatches(recipe.samples, network.grid, tile_px, train)
-    validation = CrossViewValidation(recipe.validation, recipe.samples.frames, network.grid, tile_px, validate)
-
-    def export(metrics: dict[str, float]) -> None:
-        about = {"recipe": to_dict(recipe), "seed": recipe.loop.seed, "licence": recipe.licence, "data": source_name, "validation": metrics}
-        save_model(folder / WEIGHTS, network, {**about, "step": loop.done.step})
-
-    objective = CrossViewObjective(recipe.losses, network)
-    loop = TrainingLoop(
-        recipe.loop,
-        objective,
-        batches,
-        folder,
-        validate=lambda: validation(network),
-        on_best=export,
-        group=group,
-        show_progress=show,
-    )
-    return loop

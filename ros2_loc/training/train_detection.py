@@ -9,12 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ros2_loc.config import to_dict
 from ros2_loc.models.centernet import official as official_centernet
 from ros2_loc.models.centernet.network import CenterNet
 from ros2_loc.models.d2det import official as official_d2det
 from ros2_loc.models.d2det.network import D2Det
-from ros2_loc.models.weights import load_strictly, save_model, tensors_of, told_of
+from ros2_loc.models.weights import load_strictly, tensors_of, told_of
 from ros2_loc.training.centernet_batches import CenterNetBatches
 from ros2_loc.training.centernet_objective import CenterNetObjective
 from ros2_loc.training.d2det_objective import D2DetObjective
@@ -22,10 +21,10 @@ from ros2_loc.training.detection_batches import DetectionBatches
 from ros2_loc.training.detection_recipes import CenterNetRecipe, D2DetRecipe, DetectorRecipe
 from ros2_loc.training.detection_sets import DetectionData
 from ros2_loc.training.detection_validation import DetectionValidation
-from ros2_loc.training.loop import Batches, TrainingLoop
+from ros2_loc.training.loop import Batches
 from ros2_loc.training.processes import processes
 from ros2_loc.training.recipes import RECIPE, save_recipe
-from ros2_loc.training.runs import Trained, first_then_all, has_begun
+from ros2_loc.training.runs import Trained, first_then_all, has_begun, trained
 
 # the layers whose sizes follow from the number of labels, by parts of their names
 _OF_LABELS = {"centernet": ("_heat.2.",), "d2det": ("roi_heads.box_predictor.", "roi_heads.masks.masks.", "roi_heads.masks.scores.4.")}
@@ -66,30 +65,23 @@ def train_detector(
     begun = has_begun(folder, weights.name, resume)
     with processes(device) as group:
         recipe, data = with_labels(recipe, first_then_all(source, group))
-        network = random(recipe) if begun else start(recipe)
-        validation = DetectionValidation(recipe.validation, recipe.name, data.validation, group.device)
         if group.is_first:
             save_recipe(recipe, folder / RECIPE)
-
-        def export(metrics: dict[str, float]) -> None:
-            about = {"recipe": to_dict(recipe), "seed": recipe.loop.seed, "licence": recipe.licence, "data": source_name}
-            save_model(weights, network, {**about, "validation": metrics, "step": loop.done.step})
-
+        network = random(recipe) if begun else start(recipe)
+        validation = DetectionValidation(recipe.validation, recipe.name, data.validation, group.device)
         objective, batches = objective_of(recipe, network, data)
-        loop = TrainingLoop(
-            recipe.loop,
+        return trained(
+            recipe,
+            network,
             objective,
             batches,
-            folder,
-            validate=lambda: validation(network),
-            on_best=export,
+            lambda: validation(network),
+            weights,
             group=group,
+            begun=begun,
+            source_name=source_name,
             show_progress=show_progress,
         )
-        if begun:
-            loop.resume()
-        done = loop.run()
-    return Trained(weights, done.best_step, recipe.loop.monitor, done.best)
 
 
 def with_labels(recipe: DetectorRecipe, data: DetectionData) -> tuple[DetectorRecipe, DetectionData]:

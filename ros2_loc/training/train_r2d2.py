@@ -7,19 +7,17 @@ from pathlib import Path
 
 import torch
 
-from ros2_loc.config import to_dict
 from ros2_loc.errors import ConfigError
 from ros2_loc.models import r2d2
 from ros2_loc.models.context_r2d2 import ContextR2D2, start_from
 from ros2_loc.models.r2d2 import R2D2
-from ros2_loc.models.weights import load_strictly, save_model, tensors_of
+from ros2_loc.models.weights import load_strictly, tensors_of
 from ros2_loc.training.feature_objective import FeatureObjective
 from ros2_loc.training.feature_pairs import FeaturePairs, Loader, PairData
 from ros2_loc.training.feature_validation import FeatureValidation
-from ros2_loc.training.loop import TrainingLoop
 from ros2_loc.training.processes import processes
 from ros2_loc.training.recipes import RECIPE, ContextR2d2Recipe, FeatureRecipe, R2d2Recipe, save_recipe
-from ros2_loc.training.runs import Trained, first_then_all, has_begun
+from ros2_loc.training.runs import Trained, first_then_all, has_begun, trained
 
 
 def weights_file(recipe: FeatureRecipe | type[FeatureRecipe]) -> str:
@@ -60,25 +58,18 @@ def train_features(
         if group.is_first:
             save_recipe(recipe, folder / RECIPE)
         validation = FeatureValidation(recipe.validation, validate_on or data.held_out)
-
-        def export(metrics: dict[str, float]) -> None:
-            about = {"recipe": to_dict(recipe), "seed": recipe.loop.seed, "licence": recipe.licence, "data": source_name}
-            save_model(weights, network, {**about, "validation": metrics, "step": loop.done.step})
-
-        loop = TrainingLoop(
-            recipe.loop,
+        return trained(
+            recipe,
+            network,
             FeatureObjective(recipe.losses, network),
             FeaturePairs(recipe.samples, data.pairs),
-            folder,
-            validate=lambda: validation(network),
-            on_best=export,
+            lambda: validation(network),
+            weights,
             group=group,
+            begun=begun,
+            source_name=source_name,
             show_progress=show_progress,
         )
-        if begun:
-            loop.resume()
-        done = loop.run()
-    return Trained(weights, done.best_step, recipe.loop.monitor, done.best)
 
 
 def random(recipe: FeatureRecipe) -> R2D2 | ContextR2D2:

@@ -12,17 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ros2_loc.config import to_dict
 from ros2_loc.errors import ConfigError
 from ros2_loc.io.images import RGB
 from ros2_loc.models import cvnet, rrt
 from ros2_loc.models.cvnet import CvNet
 from ros2_loc.models.pycls_resnet import normalized
 from ros2_loc.models.rrt import Described, Rrt
-from ros2_loc.models.weights import load_strictly, save_model, tensors_of, told_of
+from ros2_loc.models.weights import load_strictly, tensors_of, told_of
 from ros2_loc.training.covisibility import LabelledPlaces, labelled, split
 from ros2_loc.training.feature_maps import image_loader
-from ros2_loc.training.loop import Batches, TrainingLoop
+from ros2_loc.training.loop import Batches
 from ros2_loc.training.place_batches import resized
 from ros2_loc.training.place_recipes import CvnetRerankRecipe, RerankerRecipe, RrtRecipe
 from ros2_loc.training.processes import Processes, processes
@@ -31,7 +30,7 @@ from ros2_loc.training.reranker_batches import FeaturePairBatches, ImageTripletB
 from ros2_loc.training.reranker_objectives import CvnetObjective, RrtObjective
 from ros2_loc.training.reranker_validation import RerankValidation, Score
 from ros2_loc.training.rrt_start import listen_to_likes
-from ros2_loc.training.runs import Trained, has_begun
+from ros2_loc.training.runs import Trained, has_begun, trained
 from ros2_loc.training.whitening import whiten
 
 Load = Callable[[str], RGB]
@@ -81,6 +80,8 @@ def train_reranker(
     begun = has_begun(folder, weights.name, resume)
     with processes(device) as group:
         network = random(recipe) if begun else start(recipe)
+        if group.is_first:
+            save_recipe(recipe, folder / RECIPE)
         train, held = _labelled(recipe, maps, validate_on)
         loads = _loaders(recipe, [*maps, *(validate_on or maps)], [*train, *held])
         batches = _batches(recipe, train, loads[: len(train)], group)
@@ -88,27 +89,18 @@ def train_reranker(
             _begin(recipe, network, train, batches)
         validation = RerankValidation(recipe.validation, held)
         score = _score(recipe, network, held, loads[len(train) :])
-        if group.is_first:
-            save_recipe(recipe, folder / RECIPE)
-
-        def export(metrics: dict[str, float]) -> None:
-            about = {"recipe": to_dict(recipe), "seed": recipe.loop.seed, "licence": recipe.licence, "data": source_name}
-            save_model(weights, network, {**about, "validation": metrics, "step": loop.done.step})
-
-        loop = TrainingLoop(
-            recipe.loop,
+        return trained(
+            recipe,
+            network,
             RrtObjective(network) if isinstance(network, Rrt) else CvnetObjective(network, _trains_trunk(recipe)),
             batches,
-            folder,
-            validate=lambda: validation(score),
-            on_best=export,
+            lambda: validation(score),
+            weights,
             group=group,
+            begun=begun,
+            source_name=source_name,
             show_progress=show_progress,
         )
-        if begun:
-            loop.resume()
-        done = loop.run()
-    return Trained(weights, done.best_step, recipe.loop.monitor, done.best)
 
 
 def random(recipe: RerankerRecipe) -> Rrt | CvNet:

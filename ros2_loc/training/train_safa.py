@@ -9,19 +9,16 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ros2_loc.config import to_dict
 from ros2_loc.core.overhead import OverheadGrid
 from ros2_loc.errors import ConfigError
 from ros2_loc.models.cvlnet import CVLNet
 from ros2_loc.models.safa import Safa
-from ros2_loc.models.weights import save_model
 from ros2_loc.training.cross_view_batches import CrossViewBatches
 from ros2_loc.training.cross_view_objective import CrossViewObjective
 from ros2_loc.training.cross_view_validation import CrossViewValidation
-from ros2_loc.training.loop import TrainingLoop
 from ros2_loc.training.processes import processes
 from ros2_loc.training.recipes import RECIPE, CvlnetRecipe, save_recipe
-from ros2_loc.training.runs import Trained
+from ros2_loc.training.runs import Trained, trained
 from ros2_loc.training.train_cvlnet import DriveSource, drives_of
 
 WEIGHTS = "safa.safetensors"
@@ -84,23 +81,17 @@ def train_safa(
         like_cvlnet = cast(CVLNet, matcher)
         batches = CrossViewBatches(recipe.samples, matcher.grid, config.tile_px, train)
         validation = CrossViewValidation(recipe.validation, recipe.samples.frames, matcher.grid, config.tile_px, validate)
-
-        def export(metrics: dict[str, float]) -> None:
-            about = {"recipe": to_dict(recipe), "seed": recipe.loop.seed, "licence": recipe.licence, "data": source_name}
-            save_model(folder / WEIGHTS, matcher.network, {**about, "validation": metrics, "step": loop.done.step})
-
-        loop = TrainingLoop(
-            recipe.loop,
+        if group.is_first:
+            save_recipe(recipe, folder / RECIPE)
+        return trained(
+            recipe,
+            matcher.network,
             CrossViewObjective(recipe.losses, like_cvlnet),
             batches,
-            folder,
-            validate=lambda: validation(like_cvlnet),
-            on_best=export,
+            lambda: validation(like_cvlnet),
+            folder / WEIGHTS,
             group=group,
+            begun=resume,
+            source_name=source_name,
             show_progress=show_progress,
         )
-        if resume:
-            loop.resume()
-        save_recipe(recipe, folder / RECIPE)
-        done = loop.run()
-    return Trained(folder / WEIGHTS, done.best_step, recipe.loop.monitor, done.best)
