@@ -122,10 +122,10 @@ TABLE: dict[str, dict[str, Component]] = {
     },
     "detector": {
         "centernet": Component(
-            "ros2_loc.perception.detectors.centernet:Centernet", "CenterNet: corners and centres of objects", "torch", "centernet_52"
+            "ros2_loc.perception.detectors.centernet:Centernet", "CenterNet: corners and centres of objects", "torch", "centernet_town"
         ),
         "d2det": Component(
-            "ros2_loc.perception.detectors.d2det:D2det", "D2Det: two stages, precise boxes, masks of objects", "torch", "d2det_r50"
+            "ros2_loc.perception.detectors.d2det:D2det", "D2Det: two stages, precise boxes, masks of objects", "torch", "d2det_town"
         ),
     },
     "cross_view": {

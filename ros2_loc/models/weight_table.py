@@ -223,6 +223,9 @@ def _transvpr(places: str) -> WeightFile:
     )
 
 
+_CENTERNET = "BGR in 0..1, minus (0.408, 0.447, 0.470), over (0.289, 0.274, 0.278)"
+
+
 def _centernet(layers: int, size_mb: float) -> WeightFile:
     return WeightFile(
         published=f"CenterNet-{layers}_480000.pkl",
@@ -230,7 +233,7 @@ def _centernet(layers: int, size_mb: float) -> WeightFile:
         licence="code MIT; trained on COCO, whose images are Flickr's users'",
         commercial=False,
         size_mb=size_mb,
-        preprocessing="BGR in 0..1, minus (0.408, 0.447, 0.470), over (0.289, 0.274, 0.278)",
+        preprocessing=_CENTERNET,
         loader="ros2_loc.models.centernet.official:load_published",
         used_by=("centernet",),
     )
@@ -269,6 +272,26 @@ TABLE: dict[str, WeightFile] = {
         size_mb=2.8,
         preprocessing=f"{_IMAGENET}; of 104 x 64 px: size: [104, 64]",
         used_by=("cosplace",),
+    ),
+    "centernet_town": WeightFile(
+        file="centernet_town.safetensors",
+        source="ros2-loc train centernet --data town",
+        sha256="bef903c8d974165e8dc0d91da7d36d95a36911b531be1246831f6c4a24af889b",
+        licence="Apache-2.0",
+        commercial=True,
+        size_mb=2.4,
+        preprocessing=_CENTERNET,
+        used_by=("centernet",),
+    ),
+    "d2det_town": WeightFile(
+        file="d2det_town.safetensors",
+        source="ros2-loc train d2det --data town",
+        sha256="63826737123512db8b66be4c764cd0403f4df9814e4b31e5ea10ce07d2963a0c",
+        licence="Apache-2.0",
+        commercial=True,
+        size_mb=3.1,
+        preprocessing=f"{_IMAGENET}; 1.2 times the images' size",
+        used_by=("d2det",),
     ),
     "r2d2_wasf_n16": _r2d2("r2d2_WASF_N16", "9ae90e02a9a133d100ca7aeaa32f4d4d7736a6dd222a530a25c8f7da5e508528", 2.0),
     "r2d2_wasf_n8_big": _r2d2("r2d2_WASF_N8_big", "597dc13998e211e827c550bdc8f76dbb4aca32747846f96962c9168586cec418", 4.2),

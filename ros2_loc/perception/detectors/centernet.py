@@ -45,7 +45,7 @@ class Centernet:
             half: 16-bit floats in the network; on a GPU only.
         """
 
-        weights: str = "centernet_52"
+        weights: str = "centernet_town"
         scales: tuple[float, ...] = (1.0,)
         flip: bool = False
         max_edge_px: int = 0

@@ -64,7 +64,7 @@ class D2det:
             half: 16-bit floats in the network; on a GPU only.
         """
 
-        weights: str = "d2det_r50"
+        weights: str = "d2det_town"
         scales: tuple[float, ...] = (1.0,)
         short_side_px: int = 0
         long_side_px: int = 0
