@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ros2_loc.errors import ConfigError, DataError, MissingDependencyError
 from ros2_loc.io.files import require_file
+from ros2_loc.perception.signal_stack import own_signal_stack
 from ros2_loc.registry import install_command
 
 FORMAT = "ros2_loc exported network 1"
@@ -92,7 +93,8 @@ class OpenVinoRunner:
         self.metadata = openvino_metadata(network)
         self.multiple = int(self.metadata.get("multiple", 1))
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        self._compiled = openvino.compile_model(network, "CPU", options | ({"INFERENCE_NUM_THREADS": threads} if threads else {}))
+        with own_signal_stack():
+            self._compiled = openvino.compile_model(network, "CPU", options | ({"INFERENCE_NUM_THREADS": threads} if threads else {}))
 
     def run(self, *arrays: NDArray[np.float32]) -> Maps:
         """See `Runner`."""

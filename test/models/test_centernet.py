@@ -32,6 +32,7 @@ from ros2_loc.models.centernet.pooling import (
 )
 from ros2_loc.models.folding import folded
 from ros2_loc.models.weights import load_model, save_model
+from ros2_loc.perception.signal_stack import own_signal_stack
 
 DIRECTIONS: dict[Direction, tuple[int, bool]] = {"top": (2, True), "bottom": (2, False), "left": (3, True), "right": (3, False)}
 ABOUT = {"recipe": "random", "seed": 0, "licence": "Apache-2.0"}
@@ -80,7 +81,8 @@ def test_exported_pooling_is_the_same_at_every_size(tmp_path: Path) -> None:
     program = torch.onnx.export(Pooled().eval(), (torch.randn(1, 2, 9, 12),), dynamo=True, dynamic_shapes=(sides,), verbose=False)
     program.save(str(tmp_path / "pool.onnx"))  # type: ignore[union-attr]
     session = onnxruntime.InferenceSession(str(tmp_path / "pool.onnx"), providers=["CPUExecutionProvider"])
-    compiled = openvino.compile_model(openvino.Core().read_model(tmp_path / "pool.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    with own_signal_stack():
+        compiled = openvino.compile_model(openvino.Core().read_model(tmp_path / "pool.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for height, width in ((2, 3), (9, 12), (31, 70), (5, 311)):
         features = torch.randn(1, 2, height, width)
         expected = torch.cat([one_by_one(features, direction) for direction in DIRECTIONS]).numpy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +160,29 @@ def test_neither_pytorch_nor_a_runtime_is_imported_before_it_is_asked_for() -> N
     code = "\n".join(["import sys", *lines, f"print(*(name for name in {names} if name in sys.modules))"])
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.split() == []
+
+
+OPENED = """
+import ctypes, sys
+from pathlib import Path
+from ros2_loc.perception.backends import OpenVinoRunner
+from ros2_loc.perception.signal_stack import _Stack
+
+def stack():
+    found = _Stack()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found))
+    return found.pointer, found.flags, found.size
+
+before = stack()
+runner = OpenVinoRunner(Path(sys.argv[1]), threads=1)
+print(stack() == before)
+"""
+
+
+@pytest.mark.parametrize("handlers", ["", "faulthandler"])
+def test_openvino_leaves_the_stack_of_signals_alone(tmp_path: Path, handlers: str) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install '.[openvino]'")
+    path = write(tmp_path / "tiny.onnx")
+    options = ["-X", handlers] if handlers else []
+    done = subprocess.run([sys.executable, *options, "-c", OPENED, str(path)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
