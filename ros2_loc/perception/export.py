@@ -106,7 +106,7 @@ def export(job: ExportJob) -> Exported:
             _trace(network, job, row, multiple, traced)
             _in_precision(traced, job, row, multiple)
             write_network(traced, path, job.format, job.precision, metadata)
-            errors = _errors(network, path, job, row)
+            errors = _errors(network, path, job, row, [job.size] if job.size else _sizes(multiple))
         _check(errors, job)
         if job.format == "openvino":  # the weights first: a network without them can't be read
             path.with_suffix(".bin").replace(job.out.with_suffix(".bin"))
@@ -167,7 +167,7 @@ def _metadata(job: ExportJob, row: Exportable, digest: str, multiple: int) -> di
 
 
 def _trace(network: Flat, job: ExportJob, row: Exportable, multiple: int, path: Path) -> None:
-    image = example(row, job.size or _TRACED_PX)
+    image = example(row, job.size or _sizes(multiple)[0])
     shapes = None
     if job.size is None:
         image = image.expand(2, -1, -1, -1).contiguous()  # a batch of one would be taken for a constant
@@ -185,12 +185,22 @@ def _in_precision(traced: Path, job: ExportJob, row: Exportable, multiple: int) 
         in_half_precision(traced)
 
 
-def _errors(network: Flat, path: Path, job: ExportJob, row: Exportable) -> tuple[tuple[str, float], ...]:
-    """The largest error of each output by its largest value, over all checked sizes."""
+def _sizes(multiple: int) -> list[tuple[int, int]]:
+    """(W, H) px of the image that is traced and of another one; sides of one multiple alone would be taken for constants."""
+    return [
+        (max(-(-width // multiple), columns) * multiple, max(-(-height // multiple), rows) * multiple)
+        for (width, height), columns, rows in ((_TRACED_PX, 3, 2), (_CHECKED_PX, 4, 3))
+    ]
+
+
+def _errors(
+    network: Flat, path: Path, job: ExportJob, row: Exportable, sizes: Sequence[tuple[int, int]]
+) -> tuple[tuple[str, float], ...]:
+    """The largest error of each output by its largest value, over images of these sizes (W, H)."""
     config = BackendConfig(backend="openvino" if job.format == "openvino" else "onnxruntime")
     runner = open_runner(config, path, "cpu")
     worst = [0.0] * len(row.outputs)
-    for size in [job.size] if job.size else [_TRACED_PX, _CHECKED_PX]:
+    for size in sizes:
         image = example(row, size, seed=1)
         with torch.inference_mode():
             expected = [one.numpy() for one in network(image)]

@@ -123,6 +123,22 @@ def test_the_detector_finds_the_same_with_the_export(name: str, random_weights: 
 
 
 @pytest.mark.slow
+def test_a_network_as_deep_as_the_published_ones_is_exported(tmp_path: Path) -> None:
+    from ros2_loc.models.centernet import CenterNet
+    from ros2_loc.models.weights import save_model
+
+    torch.manual_seed(0)
+    network = CenterNet(CenterNet.Config(("car",), (8,) * 6, (1,) * 6, stacks=2, stem=8, pool_width=8, head_width=8))
+    assert network.multiple == 128
+    weights = tmp_path / "deep.safetensors"
+    save_model(weights, network, {"recipe": {}, "seed": 0, "licence": "none"})
+    done = export(ExportJob("centernet", str(weights), tmp_path / "deep.onnx"))
+    assert max(error for _, error in done.errors) < 1e-4
+    section = {"name": "centernet", "weights": str(weights), "min_score": 0.0, "backend": "onnxruntime", "model": str(done.path)}
+    assert registry.create("detector", section).detect(frame(200, 90, 0)) is not None
+
+
+@pytest.mark.slow
 def test_fewer_bits_of_parts(random_weights: Callable[[str], Path], tmp_path: Path) -> None:
     weights = str(random_weights("d2det"))
     half = dict(export(ExportJob("d2det", weights, tmp_path / "half.onnx", precision="fp16")).errors)
