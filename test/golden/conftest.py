@@ -16,8 +16,8 @@ IMPLEMENTED = (
     *("centernet", "cosplace", "cvlnet", "cvnet", "d2det", "d2net", "delg", "hrnet", "loftr", "patchnetvlad", "r2d2", "rrt", "superglue"),
     *("transvpr",),
 )
-# half a minute of a core each: with the slow tests, unless goldens are asked for
-LARGE = ("centernet", "cosplace", "cvlnet", "cvnet", "d2det", "hrnet", "loftr")
+# seconds to half a minute of a core each: with the slow tests, unless goldens are asked for
+LARGE = ("centernet", "cosplace", "cvlnet", "cvnet", "d2det", "d2net", "delg", "hrnet", "loftr", "r2d2", "superglue")
 LINES = pytest.StashKey[list[str]]()
 _SEED = re.compile(r"golden_seed(\d+)\.npz")
 

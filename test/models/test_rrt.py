@@ -112,6 +112,7 @@ def test_networks_without_global_descriptors_or_of_other_sizes(config: Rrt.Confi
         torch.testing.assert_close(network(query, place), before)
 
 
+@pytest.mark.slow
 def test_it_learns_which_images_share_descriptors() -> None:
     config = Rrt.Config(0, 8, 8, 1, 2, 16)
     network, rng = rrt.random(config, 0), np.random.default_rng(0)
